@@ -99,7 +99,7 @@ class Build(build_ext):
             include_path=["src"],
             nthreads=processes,
             force=self.force,
-            compiler_directives={"language_level": 3},
+            compiler_directives={"language_level": 3, "cdivision": True, "initializedcheck": False},
         )
         sources = {ext.name: ext.sources for ext in translated}
         for ext in self.extensions:

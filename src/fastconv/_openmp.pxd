@@ -1,2 +1,2 @@
-# Set by whoever is about to run a parallel region; see _openmp.pyx.
+# For the driver: call this before every parallel region of more than one thread (see _threads).
 cdef void note_parallel() noexcept nogil
