@@ -1,0 +1,182 @@
+"""Time fastconv and every installed peer by turns, in one run.
+
+    python benchmarks/compare.py                                  every case, on one thread and on all
+    python benchmarks/compare.py --cases 'resnet.*' --threads 1 --peers 'torch*' ort
+    python benchmarks/compare.py --memory                         what a call and an import take, fastconv alone
+
+Every peer's result is held against fastconv's before anything is timed. A ratio is a peer's time over fastconv's plan
+with ``out=`` on channels-first arrays, so that above 1 fastconv is the faster one; "best" is the fastest peer.
+"""
+
+import argparse
+import contextlib
+import fnmatch
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+# Run by its path, a script finds its neighbours beside it; as asv imports it, in the package. The package serves both.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import memory, report
+from benchmarks.peers import OURS, PEERS
+from benchmarks.rounds import alternate
+from benchmarks.shapes import CASES
+
+BASE = "fastconv"
+# Of the largest sum of absolute products there can be: what the strict bound allows in each type.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+# A side whose first call takes longer than this many seconds, and this many times fastconv's, is not timed further.
+TOO_SLOW = 2.0, 20.0
+
+
+def timed_call(run):
+    start = time.perf_counter()
+    result = run()
+    return result, time.perf_counter() - start
+
+
+def prepare(case, threads, sides):
+    """Build and check the sides of a case.
+
+    Returns
+    -------
+    runs : dict
+        Name → what is to be timed; fastconv comes first.
+    declined, wrong : dict
+        Name → why it is not timed; `wrong` are results that differ from fastconv's.
+    """
+    x, weight = case.arrays()
+    allowed = TOLERANCE[case.dtype] * np.abs(x).max() * np.abs(weight).sum(axis=tuple(range(1, weight.ndim))).max()
+    runs, declined, wrong = {}, {}, {}
+    for name, side in sides.items():
+        if reason := side.declines(case):
+            declined[name] = reason
+            continue
+        try:
+            with side.setting(threads):
+                run, fetch = side.build(case, x, weight, threads)
+                result, taken = timed_call(run)
+            result = fetch(result)
+        except Exception as error:  # a peer's failure is its own: the table says so and goes on
+            if name == BASE:
+                raise
+            declined[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        if name == BASE:
+            expected, base_taken = result.copy(), taken
+        if result.shape != expected.shape:
+            wrong[name] = f"shape {result.shape}, not {expected.shape}"
+        elif not (off := np.abs(result - expected).max()) <= allowed:
+            wrong[name] = f"off by {off:.1e} where {allowed:.1e} is allowed"
+        elif taken > max(TOO_SLOW[0], TOO_SLOW[1] * base_taken):
+            declined[name] = f"takes {taken:.1f} s"
+        else:
+            runs[name] = run
+    return runs, declined, wrong
+
+
+def fma_peak(dtype):
+    """GFLOP/s of multiply-adds in registers on one thread, where the kernel module can tell."""
+    from fastconv._isa import kernels
+
+    return kernels.fma_peak(dtype) if hasattr(kernels, "fma_peak") else None
+
+
+def measure(name, case, threads, sides, rounds):
+    """One row of the table, as JSON can hold it."""
+    runs, declined, wrong = prepare(case, threads, sides)
+    settings = {side: sides[side].setting for side in runs}
+    peaks = [fma_peak(case.dtype)]
+    seconds = alternate(runs, settings, rounds, threads)
+    peaks.append(fma_peak(case.dtype))
+
+    gflops = case.flops / seconds[BASE] / 1e9
+    ratios = {side: taken / seconds[BASE] for side, taken in seconds.items() if side != BASE}
+    best = min((side for side in ratios if side in PEERS), key=ratios.get, default=None)
+    return {
+        "case": name,
+        "threads": threads,
+        "dtype": case.dtype,
+        "density": case.density,
+        "gflop": case.flops / 1e9,
+        "seconds": seconds,
+        "gflops": gflops,
+        "share_of_peak": None if None in peaks else gflops / (threads * max(peaks)),
+        "ratios": ratios,
+        "best": best,
+        "ratio": ratios.get(best),
+        "declined": declined,
+        "wrong": wrong,
+    }
+
+
+def matching(patterns, names):
+    """Those of the names that one of the patterns fits, in their order; a pattern that fits none is an error."""
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise SystemExit(f"{pattern!r} fits none of: {', '.join(names)}")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=["*"], metavar="GLOB", help="names in benchmarks/shapes.py")
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="default: 1, and all")
+    parser.add_argument("--peers", nargs="+", default=["*"], metavar="GLOB", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--channels-last", action="store_true", help="time fastconv's channels-last plan as well")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--dtype", choices=TOLERANCE, help="compute every case in this type, not in its own")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios (needs matplotlib)")
+    parser.add_argument("--memory", action="store_true", help="measure memory and import time, and no peer")
+    return parser.parse_args(arguments)
+
+
+def compare(cases, threads, options):
+    """The second half of `main`: time, print and save; True if every result agreed with fastconv's."""
+    installed = {name: PEERS[name] for name in matching(options.peers, list(PEERS))}
+    missing = {name: reason for name, peer in installed.items() if (reason := peer.missing())}
+    ours = OURS if options.channels_last else {BASE: OURS[BASE]}
+    sides = ours | {name: peer for name, peer in installed.items() if name not in missing}
+
+    about = report.about(sides.values())
+    print(about, *(f"{name}: {reason}" for name, reason in missing.items()), sep="\n", end="\n\n")
+    print(report.header(sides))
+    rows = []
+    for n in threads:
+        for name, case in cases.items():
+            rows.append(measure(name, case, n, sides, options.rounds))
+            print(report.line(rows[-1], sides), flush=True)
+    print(report.means(rows), report.remarks(rows), sep="\n\n")
+
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "missing": missing, "rows": rows}, indent=1))
+    if options.picture:
+        report.picture(rows, about, options.picture)
+    return not any(row["wrong"] for row in rows)
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    names = matching(options.cases, list(CASES))
+    cases = {name: replace(CASES[name], dtype=options.dtype or CASES[name].dtype) for name in names}
+    import fastconv
+
+    threads = options.threads or sorted({1, fastconv.get_num_threads()})
+    if options.memory:
+        results = {"imports": memory.imports(), "calls": memory.calls(cases, threads)}
+        print(report.memory(**results))
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
+        return True
+    return compare(cases, threads, options)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(0 if main() else 1)

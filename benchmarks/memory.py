@@ -1,0 +1,100 @@
+"""What one call of fastconv takes beyond its arrays, and what importing it takes.
+
+Each figure comes from a process of its own, ``python -m benchmarks.memory CASE DTYPE THREADS``, because a process never
+gives back all that it once had. Linux only: the high-water mark is read from /proc, where it can be set back. The
+kernel counts in batches of pages, so that figures are good to about a quarter of a megabyte.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.shapes import CASES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMPORT = """\
+import time
+start = time.perf_counter()
+import {module}
+taken = time.perf_counter() - start
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(taken, int(status["VmHWM"].split()[0]) * 1024)
+"""
+
+
+def resident(field):
+    """Bytes resident now (``VmRSS``) or at most since `forget_peak` (``VmHWM``)."""
+    with open("/proc/self/status") as lines:
+        status = dict(line.split(":", 1) for line in lines)
+    return int(status[field].split()[0]) * 1024
+
+
+def forget_peak():
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def smallest_input(case, x):
+    """A corner of the input that gives an output of one element."""
+    axes = zip(case.kernel, case.padding, case.dilation, strict=True)
+    corner = tuple(slice(max(1, d * (k - 1) + 1 - 2 * pad)) for k, pad, d in axes)
+    return np.ascontiguousarray(x[(slice(1), slice(None), *corner)])
+
+
+def one_call(case, threads):
+    """Bytes that one call takes in this very process."""
+    import fastconv
+
+    x, weight = case.arrays()
+    out = np.ones(case.out_shape, case.dtype)
+    with fastconv.num_threads(threads):
+        start = resident("VmRSS")
+        plan = fastconv.plan(weight, **case.arguments)
+        plan(smallest_input(case, x))  # so that packed weights and the pages of the code are not counted as workspace
+        packed = resident("VmRSS")
+        forget_peak()
+        plan(x, out)
+        peak, kept = resident("VmHWM"), resident("VmRSS")
+        told = fastconv.explain(x.shape, weight.shape, **case.arguments, dtype=case.dtype).workspace_bytes
+    return {"plan": packed - start, "weight": weight.nbytes, "call": peak - packed, "kept": kept - packed, "told": told}
+
+
+def child(*arguments):
+    process = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return process.stdout
+
+
+def call(name, dtype, threads):
+    """`one_call` of the named case in a process of its own."""
+    return json.loads(child("-m", "benchmarks.memory", name, dtype, str(threads)))
+
+
+def calls(cases, threads):
+    """A row for each case and number of threads."""
+    return [
+        {"case": name, "threads": n, "dtype": case.dtype, **call(name, case.dtype, n)}
+        for n in threads
+        for name, case in cases.items()
+    ]
+
+
+def imports(modules=("numpy", "fastconv"), rounds=9):
+    """Module → median seconds of its import, and bytes resident after it, taken by turns in fresh interpreters."""
+    samples = {module: [] for module in modules}
+    for _ in range(rounds):
+        for module in modules:
+            samples[module].append([float(figure) for figure in child("-c", IMPORT.format(module=module)).split()])
+    return {
+        module: dict(zip(("seconds", "bytes"), map(statistics.median, zip(*rows, strict=True)), strict=True))
+        for module, rows in samples.items()
+    }
+
+
+if __name__ == "__main__":
+    name, dtype, threads = sys.argv[1:]
+    print(json.dumps(one_call(replace(CASES[name], dtype=dtype), int(threads))))

@@ -1,0 +1,140 @@
+"""`compare`'s tables and its picture."""
+
+import math
+import platform
+import re
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from benchmarks.peers import versions
+
+NAME = 26
+CELL = 10
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+
+
+def processor():
+    """The processor's name, as well as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def about(sides):
+    """Date, machine and versions, for the head of a table and the foot of a picture."""
+    from fastconv import _isa
+
+    known = ", ".join(f"{name} {version}" for name, version in versions(sides).items())
+    return f"{time.strftime('%Y-%m-%d')}, {processor()}, {_isa.level}, Python {platform.python_version()}\n{known}"
+
+
+def row_of(name, figures, best):
+    return f"{name:<{NAME}}" + "".join(f"{figure:>{CELL}}" for figure in figures) + f"  {best}"
+
+
+def header(sides):
+    others = [name for name in sides if name != "fastconv"]
+    figures = ["threads", "µs", "GFLOP/s", "of peak", *others, "ratio"]
+    return (
+        row_of("", ["", "fastconv", "", "", *("÷ fastconv" for _ in others), "best"], "")
+        + "\n"
+        + row_of("case", figures, "best peer")
+    )
+
+
+def line(row, sides):
+    """A row of the table; a side that was not timed shows a dash, a wrong one says so."""
+    others = [name for name in sides if name != "fastconv"]
+    shown = {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()} | dict.fromkeys(row["wrong"], "WRONG")
+    figures = [
+        row["threads"],
+        f"{row['seconds']['fastconv'] * 1e6:.1f}",
+        f"{row['gflops']:.1f}",
+        "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+        *(shown.get(name, "-") for name in others),
+        "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+    ]
+    return row_of(row["case"], figures, row["best"] or "no peer")
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def means(rows):
+    """Geometric means of the ratios to the best peer, by number of threads and density."""
+    groups = defaultdict(list)
+    for row in rows:
+        if row["ratio"] is not None:
+            groups[row["threads"], row["density"]].append(row["ratio"])
+            groups[row["threads"], "all"].append(row["ratio"])
+    lines = ["geometric mean of best peer ÷ fastconv"]
+    for (threads, density), ratios in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]))):
+        mean, least = geometric_mean(ratios), min(ratios)
+        lines.append(f"  {threads} thread(s), {density:<5}  {mean:6.2f}   least {least:.2f}   of {len(ratios)} cases")
+    return "\n".join(lines)
+
+
+def remarks(rows):
+    """Why sides were not timed, each reason once, and every result that was wrong."""
+    reasons = defaultdict(set)
+    for row in rows:
+        for name, reason in row["declined"].items():
+            reasons[name, reason].add(row["case"])
+    lines = [f"not timed: {name}, {len(cases)} case(s): {reason}" for (name, reason), cases in sorted(reasons.items())]
+    lines += [
+        f"WRONG: {row['case']}, {row['threads']} thread(s): {name} {how}"
+        for row in rows
+        for name, how in row["wrong"].items()
+    ]
+    return "\n".join(lines)
+
+
+def picture(rows, caption, path):
+    """Horizontal bars of best peer ÷ fastconv on a logarithmic axis; longer than 1 is where fastconv is faster."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in rows if row["ratio"] is not None]
+    names = list(dict.fromkeys(row["case"] for row in rows))
+    threads = sorted({row["threads"] for row in rows})
+    height = 0.8 / max(1, len(threads))
+
+    figure, axes = pyplot.subplots(figsize=(9, 2 + 0.22 * len(rows)), layout="constrained")
+    for turn, (n, colour) in enumerate(zip(threads, COLOURS, strict=False)):
+        own = [row for row in rows if row["threads"] == n]
+        places = [names.index(row["case"]) + (turn - (len(threads) - 1) / 2) * height for row in own]
+        ratios = [row["ratio"] for row in own]
+        # Bars start at 1, the line where both are equal.
+        bars = axes.barh(places, [ratio - 1 for ratio in ratios], height, left=1, color=colour, label=f"{n} thread(s)")
+        labels = [f" {ratio:.2f} {row['best']}" for ratio, row in zip(ratios, own, strict=True)]
+        for bar, ratio, label in zip(bars, ratios, labels, strict=True):
+            axes.annotate(label, (max(ratio, 1), bar.get_y() + height / 2), va="center", fontsize=6)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.margins(x=0.15, y=0.01)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("time of the best peer ÷ time of fastconv")
+    axes.legend(loc="lower right")
+    figure.supxlabel(caption, fontsize=7)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def memory(imports, calls):
+    """The table of ``--memory``."""
+    lines = [row_of("import", ["ms", "MB"], "")]
+    lines += [
+        row_of(name, [f"{cost['seconds'] * 1e3:.1f}", f"{cost['bytes'] / 1e6:.1f}"], "")
+        for name, cost in imports.items()
+    ]
+    columns = {"plan": "plan", "weight": "weight", "call": "one call", "kept": "kept", "told": "explain"}
+    lines += ["", row_of("KiB", ["threads", *columns.values()], "")]
+    lines += [
+        row_of(row["case"], [row["threads"], *(f"{row[column] / 1024:.0f}" for column in columns)], "") for row in calls
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""How times are taken: all sides of a case by turns, in one process.
+
+Speed drifts with temperature and with neighbours on the machine, so that only times taken side by side compare. A
+sample is as many calls as take `SAMPLE` seconds; every side gives one sample a round, and rounds begin with another
+side each time, so that none is always the first.
+
+Idle workers of OpenMP, of ONNX Runtime and of TBB spin for some milliseconds after a call, waiting for the next one,
+and would take a core away from the side that follows. To forbid them to spin would slow their own side down, so there
+is a pause instead, and then calls that are not timed, which wake the side's own workers and fill the caches again.
+"""
+
+import itertools
+import statistics
+import time
+
+SAMPLE = 2e-3
+WARM_UP = 1e-3
+PAUSE = 20e-3
+
+
+def seconds(run, calls):
+    """Wall time of so many calls."""
+    start = time.perf_counter()
+    for _ in itertools.repeat(None, calls):
+        run()
+    return time.perf_counter() - start
+
+
+def calls_lasting(run, duration):
+    """How many calls last so many seconds, at least."""
+    calls = 1
+    while (taken := seconds(run, calls)) < duration:
+        calls = max(2 * calls, int(calls * duration / taken))
+    return calls
+
+
+def alternate(runs, settings, rounds, threads):
+    """Time every run once a round: a name → seconds per call, median over the rounds.
+
+    Parameters
+    ----------
+    runs : dict
+        Name → callable without arguments.
+    settings : dict
+        Name → function of the number of threads that gives a context manager, entered around the calls.
+    rounds, threads : int
+    """
+    calls = {}
+    for name, run in runs.items():
+        with settings[name](threads):
+            calls[name] = calls_lasting(run, SAMPLE), calls_lasting(run, WARM_UP)
+
+    names = list(runs)
+    samples = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            timed, untimed = calls[name]
+            if threads > 1:
+                time.sleep(PAUSE)
+            with settings[name](threads):
+                seconds(runs[name], untimed)
+                samples[name].append(seconds(runs[name], timed) / timed)
+    return {name: statistics.median(values) for name, values in samples.items()}
