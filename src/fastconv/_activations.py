@@ -1,0 +1,102 @@
+"""The table of activations: PyTorch's functions of these names, with PyTorch's defaults.
+
+The compiled kernels know an entry by its code; `function` is the same for NumPy arrays, which it leaves unchanged.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._errors import one_of
+
+
+def _gelu(x):
+    from scipy.special import erf  # not before it is needed: scipy.special costs more to import than this package
+
+    return 0.5 * x * (1 + erf(x * x.dtype.type(0.5**0.5)))
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))  # an overflow of exp gives the 0 that is wanted
+
+
+def _silu(x):
+    return x * _sigmoid(x)
+
+
+def _relu6(x):
+    return np.clip(x, 0, 6)
+
+
+def _relu(x):
+    return np.maximum(x, 0)
+
+
+def _leaky_relu(x):
+    return np.where(x < 0, x.dtype.type(0.01) * x, x)
+
+
+def _hardswish(x):
+    return x * _relu6(x + 3) / 6
+
+
+def _identity(x):
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """An entry of `TABLE`, or what a caller gave instead.
+
+    `code` is 0 where the kernels have nothing to apply. `analytic` functions have a meaning for complex numbers.
+    `derivative`, like `function`, is of the pre-activation.
+    """
+
+    name: str
+    code: int
+    function: Callable
+    derivative: Callable | None = None
+    analytic: bool = False
+
+
+NONE = Activation("none", 0, _identity, analytic=True)
+
+TABLE = {
+    entry.name: entry
+    for entry in [
+        Activation("relu", 1, _relu),
+        Activation("relu6", 2, _relu6),
+        Activation("leaky_relu", 3, _leaky_relu),
+        Activation("sigmoid", 4, _sigmoid, analytic=True),
+        Activation("tanh", 5, np.tanh, analytic=True),
+        Activation("silu", 6, _silu, analytic=True),
+        Activation("gelu", 7, _gelu),
+        Activation("hardswish", 8, _hardswish),
+    ]
+}
+
+
+def parse(activation):
+    """The `Activation` that the argument means: a name, None, a callable, or a pair (function, derivative)."""
+    if activation is None:
+        return NONE
+    if callable(activation):
+        return Activation("callable", 0, activation, analytic=True)
+    if isinstance(activation, (tuple, list)):
+        if len(activation) != 2 or not all(map(callable, activation)):
+            raise TypeError(f"activation={activation!r}; a pair must be two callables, (function, derivative)")
+        return Activation("callable", 0, *activation, analytic=True)
+    if not isinstance(activation, str):
+        raise TypeError(
+            f"activation={activation!r} has type {type(activation).__name__}; "
+            "wanted a name, None, a callable or a pair (function, derivative)"
+        )
+    return one_of("activation", activation, TABLE)
+
+
+def afterwards(activation):
+    """What a plan applies to the finished output, because no kernel can: the caller's function, or None."""
+    if activation is None or type(activation) is str:
+        return None
+    return parse(activation).function
