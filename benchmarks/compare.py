@@ -45,23 +45,23 @@ def prepare(case, threads, sides):
 
     Returns
     -------
-    runs : dict
+    ready : dict
         Name → what is to be timed; fastconv comes first.
     declined, wrong : dict
         Name → why it is not timed; `wrong` are results that differ from fastconv's.
     """
     x, weight = case.arrays()
     allowed = TOLERANCE[case.dtype] * np.abs(x).max() * np.abs(weight).sum(axis=tuple(range(1, weight.ndim))).max()
-    runs, declined, wrong = {}, {}, {}
+    ready, declined, wrong = {}, {}, {}
     for name, side in sides.items():
         if reason := side.declines(case):
             declined[name] = reason
             continue
         try:
             with side.setting(threads):
-                run, fetch = side.build(case, x, weight, threads)
-                result, taken = timed_call(run)
-            result = fetch(result)
+                built = side.build(case, x, weight, threads)
+                result, taken = timed_call(built.run)
+            result = built.fetch(result)
         except Exception as error:  # a peer's failure is its own: the table says so and goes on
             if name == BASE:
                 raise
@@ -76,8 +76,8 @@ def prepare(case, threads, sides):
         elif taken > max(TOO_SLOW[0], TOO_SLOW[1] * base_taken):
             declined[name] = f"takes {taken:.1f} s"
         else:
-            runs[name] = run
-    return runs, declined, wrong
+            ready[name] = built
+    return ready, declined, wrong
 
 
 def fma_peak(dtype):
@@ -89,8 +89,9 @@ def fma_peak(dtype):
 
 def measure(name, case, threads, sides, rounds):
     """One row of the table, as JSON can hold it."""
-    runs, declined, wrong = prepare(case, threads, sides)
-    settings = {side: sides[side].setting for side in runs}
+    ready, declined, wrong = prepare(case, threads, sides)
+    runs = {side: built.run for side, built in ready.items()}
+    settings = {side: sides[side].setting for side in ready}
     peaks = [fma_peak(case.dtype)]
     seconds = alternate(runs, settings, rounds, threads)
     peaks.append(fma_peak(case.dtype))
@@ -146,13 +147,13 @@ def compare(cases, threads, options):
 
     about = report.about(sides.values())
     print(about, *(f"{name}: {reason}" for name, reason in missing.items()), sep="\n", end="\n\n")
-    print(report.header(sides))
+    print("fastconv's time and speed, and each other side's time divided by fastconv's")
     rows = []
     for n in threads:
         for name, case in cases.items():
             rows.append(measure(name, case, n, sides, options.rounds))
-            print(report.line(rows[-1], sides), flush=True)
-    print(report.means(rows), report.remarks(rows), sep="\n\n")
+            print(*report.lines(rows[-1], sides, with_headings=len(rows) == 1), sep="\n", flush=True)
+    print("", report.means(rows), "", report.remarks(rows), sep="\n")
 
     if options.json:
         options.json.write_text(json.dumps({"about": about, "missing": missing, "rows": rows}, indent=1))

@@ -9,16 +9,22 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Side(NamedTuple):
-    """A case made ready: `run` is what is timed, `fetch` turns what it returns into an array in canonical layout."""
+    """A case made ready.
 
-    run: object
-    fetch: object
+    `run` is what is timed; `fetch` turns what it returns into an array in canonical layout; `keeps` are arrays that the
+    library reads and writes without owning them: they must live as long as `run` is called.
+    """
+
+    run: Callable
+    fetch: Callable
+    keeps: tuple = ()
 
 
 class Peer:
@@ -162,7 +168,7 @@ class OnnxRuntime(Peer):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
         binding.bind_ortvalue_output("y", out)
-        return Side(functools.partial(session.run_with_iobinding, binding), lambda _: out.numpy())
+        return Side(functools.partial(session.run_with_iobinding, binding), lambda _: out.numpy(), (x, out))
 
 
 class OpenVino(Peer):
@@ -185,7 +191,7 @@ class OpenVino(Peer):
         out = np.empty(case.out_shape, case.dtype)
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
-        return Side(request.infer, lambda _: out)
+        return Side(request.infer, lambda _: out, (x, out))
 
 
 def centred_crop(case):

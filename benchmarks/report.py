@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.peers import versions
 
 NAME = 26
-CELL = 10
+CELL = 9
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
 
@@ -29,33 +29,34 @@ def about(sides):
     return f"{time.strftime('%Y-%m-%d')}, {processor()}, {_isa.level}, Python {platform.python_version()}\n{known}"
 
 
-def row_of(name, figures, best):
-    return f"{name:<{NAME}}" + "".join(f"{figure:>{CELL}}" for figure in figures) + f"  {best}"
+def row_of(name, figures, best=""):
+    """One line of a table; `figures` maps the heading of each column to what stands there."""
+    cells = "".join(f"{figure:>{max(len(heading) + 2, CELL)}}" for heading, figure in figures.items())
+    return f"{name:<{NAME}}{cells}  {best}".rstrip()
 
 
-def header(sides):
-    others = [name for name in sides if name != "fastconv"]
-    figures = ["threads", "µs", "GFLOP/s", "of peak", *others, "ratio"]
-    return (
-        row_of("", ["", "fastconv", "", "", *("÷ fastconv" for _ in others), "best"], "")
-        + "\n"
-        + row_of("case", figures, "best peer")
-    )
+def headings(figures, name="case", best=""):
+    return row_of(name, dict(zip(figures, figures, strict=True)), best)
 
 
-def line(row, sides):
-    """A row of the table; a side that was not timed shows a dash, a wrong one says so."""
-    others = [name for name in sides if name != "fastconv"]
+def figures_of(row, sides):
+    """Heading → figure; a side that was not timed shows a dash, a wrong one says so."""
     shown = {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()} | dict.fromkeys(row["wrong"], "WRONG")
-    figures = [
-        row["threads"],
-        f"{row['seconds']['fastconv'] * 1e6:.1f}",
-        f"{row['gflops']:.1f}",
-        "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
-        *(shown.get(name, "-") for name in others),
-        "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
-    ]
-    return row_of(row["case"], figures, row["best"] or "no peer")
+    return {
+        "threads": row["threads"],
+        "µs": f"{row['seconds']['fastconv'] * 1e6:.1f}",
+        "GFLOP/s": f"{row['gflops']:.1f}",
+        "of peak": "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+        **{name: shown.get(name, "-") for name in sides if name != "fastconv"},
+        "best": "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+    }
+
+
+def lines(row, sides, with_headings):
+    """A row of the table, below the headings where it is the first one."""
+    figures = figures_of(row, sides)
+    above = [headings(figures, best="best peer")] if with_headings else []
+    return [*above, row_of(row["case"], figures, row["best"] or "no peer")]
 
 
 def geometric_mean(values):
@@ -126,15 +127,15 @@ def picture(rows, caption, path):
 
 
 def memory(imports, calls):
-    """The table of ``--memory``."""
-    lines = [row_of("import", ["ms", "MB"], "")]
-    lines += [
-        row_of(name, [f"{cost['seconds'] * 1e3:.1f}", f"{cost['bytes'] / 1e6:.1f}"], "")
-        for name, cost in imports.items()
-    ]
+    """The tables of ``--memory``."""
+    costs = {name: {"ms": f"{c['seconds'] * 1e3:.1f}", "MB": f"{c['bytes'] / 1e6:.1f}"} for name, c in imports.items()}
     columns = {"plan": "plan", "weight": "weight", "call": "one call", "kept": "kept", "told": "explain"}
-    lines += ["", row_of("KiB", ["threads", *columns.values()], "")]
-    lines += [
-        row_of(row["case"], [row["threads"], *(f"{row[column] / 1024:.0f}" for column in columns)], "") for row in calls
+    sizes = [
+        {"threads": row["threads"]} | {heading: f"{row[field] / 1024:.1f}" for field, heading in columns.items()}
+        for row in calls
     ]
+    lines = [headings(costs["numpy"], "import")]
+    lines += [row_of(name, cost) for name, cost in costs.items()]
+    lines += ["", headings(sizes[0], "KiB")]
+    lines += [row_of(row["case"], size) for row, size in zip(calls, sizes, strict=True)]
     return "\n".join(lines)

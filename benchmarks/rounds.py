@@ -4,9 +4,10 @@ Speed drifts with temperature and with neighbours on the machine, so that only t
 sample is as many calls as take `SAMPLE` seconds; every side gives one sample a round, and rounds begin with another
 side each time, so that none is always the first.
 
-Idle workers of OpenMP, of ONNX Runtime and of TBB spin for some milliseconds after a call, waiting for the next one,
-and would take a core away from the side that follows. To forbid them to spin would slow their own side down, so there
-is a pause instead, and then calls that are not timed, which wake the side's own workers and fill the caches again.
+Idle workers spin after a call, waiting for the next one (OpenMP for about 10 ms, ONNX Runtime for 40), and would take
+a core away from the side that follows. To forbid them to spin might slow their own side down; instead, each sample
+waits until the process has become quiet, and then come calls that are not timed, which wake the side's own workers
+and fill the caches again.
 """
 
 import itertools
@@ -15,7 +16,7 @@ import time
 
 SAMPLE = 2e-3
 WARM_UP = 1e-3
-PAUSE = 20e-3
+QUIET = 5e-3
 
 
 def seconds(run, calls):
@@ -32,6 +33,15 @@ def calls_lasting(run, duration):
     while (taken := seconds(run, calls)) < duration:
         calls = max(2 * calls, int(calls * duration / taken))
     return calls
+
+
+def settle():
+    """Sleep until no thread of this process is busy; half a second at most, should one never stop."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(QUIET)
+        if time.process_time() - before < QUIET / 10:
+            break
 
 
 def alternate(runs, settings, rounds, threads):
@@ -56,8 +66,7 @@ def alternate(runs, settings, rounds, threads):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             timed, untimed = calls[name]
-            if threads > 1:
-                time.sleep(PAUSE)
+            settle()
             with settings[name](threads):
                 seconds(runs[name], untimed)
                 samples[name].append(seconds(runs[name], timed) / timed)
