@@ -1,4 +1,4 @@
-"""The one door to the kernels: which instruction set levels are built, which may run here, and the best of them, loaded.
+"""The one door to the kernels: which instruction set levels are built, which may run here, and the best one, loaded.
 
 A level's module is compiled with that level's instructions throughout, so nothing of it may be imported before
 the processor *and* the operating system are known to allow it: importing it might already be an illegal instruction.

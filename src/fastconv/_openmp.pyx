@@ -20,6 +20,14 @@ cdef extern from *:
     static int omp_get_max_threads(void) { return 1; }
     #endif
 
+    /* Only GNU's runtime needs it: its pool belongs to the thread that forks, and its workers are not in the child. */
+    #if defined(_OPENMP) && !defined(__clang__)
+    #pragma weak omp_pause_resource_all
+    static int end_pool(void) { return omp_pause_resource_all && omp_pause_resource_all(omp_pause_hard) == 0; }
+    #else
+    static int end_pool(void) { return 1; }
+    #endif
+
     static const char *file_of_openmp(void)
     {
         Dl_info info;
@@ -29,8 +37,10 @@ cdef extern from *:
     int SPECIFICATION
     int omp_get_max_threads() noexcept nogil
     const char *file_of_openmp()
+    bint end_pool()
 
 cdef bint _ran_parallel = False
+cdef bint _pool_is_lost = False
 cdef bint _serial = SPECIFICATION == 0
 
 # Year and month of the OpenMP specification that the compiler follows, as 201511; 0 without OpenMP.
@@ -42,9 +52,9 @@ cdef void note_parallel() noexcept nogil:
     _ran_parallel = True
 
 
-def ran_parallel():
-    """Whether this process, or one that it was forked from, has run a parallel region of this package."""
-    return _ran_parallel
+def serial():
+    """Whether this process may never enter a parallel region."""
+    return _serial
 
 
 def library():
@@ -66,10 +76,16 @@ def capped(int n, int unlimited):
     return now if now < unlimited and now < n else n
 
 
+def _before_fork():
+    # Another library may have run in parallel on the same runtime: without a pool, the child starts its own.
+    global _pool_is_lost
+    _pool_is_lost = _ran_parallel or not end_pool()
+
+
 def _in_forked_child():
-    # The threads of libgomp's pool are not in the child, and a parallel region would wait for them for ever.
+    # A parallel region would wait for ever for the workers of a pool that the fork did not copy.
     global _serial
-    _serial = _serial or _ran_parallel
+    _serial = _serial or _pool_is_lost
 
 
-os.register_at_fork(after_in_child=_in_forked_child)
+os.register_at_fork(before=_before_fork, after_in_child=_in_forked_child)

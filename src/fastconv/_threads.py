@@ -8,6 +8,9 @@ Two things come on top at every call. A limit set on OpenMP since, as threadpool
 forked child of a process that had already run in parallel the answer is always 1: GNU's OpenMP runtime would wait there
 for threads that the fork did not copy. To know that, the driver calls ``_openmp.note_parallel`` (``cimport`` it; it is
 one store to memory) before it enters a parallel region of more than one thread.
+
+A child whose parent never did so may use threads, even where another library has used the same runtime: the runtime's
+idle threads are ended before the fork, and both processes start new ones when they need them.
 """
 
 import operator
@@ -31,7 +34,7 @@ def affinity_limit():
 
 
 def environment_limit():
-    """The first number of ``OMP_NUM_THREADS``, which may hold one for each level of nesting; None unless all are numbers."""
+    """The first of the numbers in ``OMP_NUM_THREADS``, one for each level of nesting; None unless all are numbers."""
     numbers = os.environ.get("OMP_NUM_THREADS", "").split(",")
     if all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", number) for number in numbers):
         return int(numbers[0])
@@ -147,6 +150,6 @@ def decided_by():
         return name
     if not _openmp.specification:
         return "built without OpenMP"
-    if get_num_threads() == 1 and _openmp.ran_parallel():
+    if _openmp.serial():
         return "forked from a process that ran in parallel"
     return "a limit set on OpenMP"
