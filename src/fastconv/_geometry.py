@@ -40,15 +40,6 @@ class Arguments(NamedTuple):
     algorithm: object
 
 
-class Layout(NamedTuple):
-    """Strides in elements: x, out and add as (n, channels, d, h, w), bias as (channels, d, h, w)."""
-
-    x: tuple
-    out: tuple
-    add: tuple | None
-    bias: tuple | None
-
-
 @dataclass(frozen=True, slots=True)
 class Convolution:
     """What the arguments say before the size of the input is known.

@@ -15,8 +15,9 @@ import os
 
 from .._errors import one_of
 from ._reference import REFERENCE
+from ._tiled import DIRECT, IM2COL
 
-TABLE = (REFERENCE,)
+TABLE = (DIRECT, IM2COL, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
 

@@ -1,0 +1,197 @@
+"""The two algorithms of the tiled kernel, which differ in how a tile's pixels are laid out.
+
+``direct`` reads the vectors of a tile along the rows of the image, staged in cache: no operand is copied for each tap,
+and the lanes between two rows are lost. ``im2col`` (implicit GEMM) packs the pixels of a tile into a panel, flattened across
+rows: every lane counts, and the copies pay where many output channels share them.
+"""
+
+from itertools import accumulate
+from math import prod
+from operator import mul
+
+import numpy as np
+
+from .. import _driver, _isa
+from .._layout import Layout
+from ._lines import lines, runs
+from ._tiling import Shape, block_pixels, cheapest, workspace
+
+
+class Tiled:
+    def __init__(self, name, packed):
+        self.name = name
+        self.packed = packed
+
+    def declines(self, geometry):
+        return None
+
+    def cost(self, geometry, threads):
+        """Of contiguous arrays."""
+        return self.tiling(_shape(geometry, _contiguous(geometry), threads)).cost
+
+    def tiling(self, shape):
+        return cheapest(shape, self.packed)
+
+    def pack(self, convolution, weight, packing):
+        """(groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
+        weight = convolution.canonical(weight)
+        groups, channels = weight.shape[:2]
+        weight = weight.reshape(groups, channels, -1)
+        tiles = -(-channels // packing)
+        packed = _aligned_zeros((groups, tiles, weight.shape[2], packing), weight.dtype)
+        for tile in range(tiles):
+            part = weight[:, tile * packing : (tile + 1) * packing]
+            packed[:, tile, :, : part.shape[1]] = part.swapaxes(1, 2)
+        return packed
+
+    def task(self, geometry, layout, threads):
+        shape = _shape(geometry, layout, threads)
+        tiling = self.tiling(shape)
+        tables = Tables()
+        job = _job(geometry, layout, shape, tiling, tables)
+        itemsize = geometry.convolution.dtype.itemsize
+        return _driver.Task(
+            _isa.kernels.FORWARD[shape.dtype],
+            job,
+            keep=tables,
+            threads=threads if geometry.flops > SERIAL_FLOPS else 1,
+            workspace_bytes=job.pop("workspace") * itemsize,
+            flops=geometry.flops,
+            packing=tiling.channel_tile,
+            kernel=f"{tiling.tile_rows}x{tiling.tile_lanes} along {'pixels' if tiling.lanes_are_pixels else 'channels'}",
+        )
+
+
+DIRECT = Tiled("direct", packed=False)
+IM2COL = Tiled("im2col", packed=True)
+
+SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
+
+
+class Tables(list):
+    """Keeps the index tables alive whose addresses a job holds."""
+
+    def __call__(self, values):
+        self.append(np.ascontiguousarray(values, np.int64))
+        return self[-1].ctypes.data
+
+
+def _shape(geometry, layout, threads):
+    return Shape(
+        lines(geometry, layout), geometry.n, geometry.groups, geometry.c, geometry.o,
+        layout.x[1], layout.out[1], geometry.convolution.dtype.name, threads,
+    )
+
+
+def _contiguous(geometry):
+    """The layout of arrays in C order."""
+    x, out = (geometry.strides(_steps(shape), 1) for shape in (geometry.x_shape, geometry.out_shape))
+    return Layout(x, out, None, None)
+
+
+def _steps(shape):
+    return tuple(accumulate(reversed(shape[1:]), mul, initial=1))[::-1]
+
+
+def _job(geometry, layout, shape, tiling, tables):
+    channels, taps = shape.chunk
+    staged = [runs(line, block) for line, block in zip(shape.lines, tiling.block, strict=True)]
+    row = staged[2].staged
+    plane = staged[0].staged * staged[1].staged * row
+    # Where the operands of the taps lie, in a staged block and in x itself; channels of a chain outside, taps inside
+    in_stage = _offsets([run.slots for run in staged], (staged[1].staged * row, row, 1))
+    in_x = _offsets([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
+    d, h, w = shape.lines
+    placed_row = h.stride * h.x
+    in_place = (
+        w.stride == 1 and w.x == 1 and min(layout.x[1], d.x, h.x) >= 0
+        and (tiling.packed or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
+    )
+    parts = workspace(shape, tiling, placed_row if in_place else 0)
+    tiles = -(-shape.o // tiling.channel_tile)
+    axes = [_axis(line, block, run, tables) for line, block, run in zip(shape.lines, tiling.block, staged, strict=True)]
+    channel_blocks = -(-tiles // tiling.block_tiles)
+    items = shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks
+    return dict(
+        axis=axes,
+        n=shape.n,
+        groups=shape.groups,
+        c=shape.c,
+        o=shape.o,
+        x_n=layout.x[0],
+        x_c=layout.x[1],
+        y_n=layout.out[0],
+        y_o=layout.out[1],
+        add_n=layout.add[0] if layout.add else 0,
+        add_o=layout.add[1] if layout.add else 0,
+        bias_o=layout.bias[0] if layout.bias else 0,
+        taps=shape.taps,
+        chunk_channels=channels,
+        chunk_taps=taps,
+        packed=tiling.packed,
+        lanes_are_pixels=tiling.lanes_are_pixels,
+        tile_rows=tiling.tile_rows,
+        tile_lanes=tiling.tile_lanes,
+        pixel_tile=tiling.pixel_tile,
+        channel_tile=tiling.channel_tile,
+        channel_tiles=tiles,
+        block_tiles=tiling.block_tiles,
+        channel_blocks=channel_blocks,
+        in_place=in_place,
+        x_last=_last_element(geometry, layout.x),
+        plane=plane,
+        row=row,
+        staged_rows=tables(np.add.outer(np.arange(channels) * plane, in_stage).ravel()),
+        placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),
+        packed_rows=tables(np.arange(channels * taps) * tiling.tile_lanes),
+        panel_at=parts.staged,
+        sums_at=parts.staged + parts.panel,
+        activation=geometry.convolution.activation.code,
+        padding_value=geometry.convolution.padding_value,
+        items=items,
+        x=0, weight=0, bias=0, add=0, y=0,
+        workspace=parts.total,
+    )
+
+
+def _axis(line, block, run, tables):
+    axis = line.map
+    return dict(
+        size=line.size,
+        out=line.out,
+        stride=line.stride,
+        before=line.before,
+        head=tables(axis.head),
+        tail=tables(axis.tail),
+        block=block,
+        blocks=-(-line.out // block),
+        runs=len(run.origins),
+        run_origin=tables(run.origins),
+        run_count=tables(run.counts),
+        staged=run.staged,
+        last_tap=line.last_tap,
+        x=line.x,
+        y=line.y,
+        add=line.add or 0,
+        bias=line.bias or 0,
+    )
+
+
+def _offsets(positions, strides):
+    """Offset of every tap, in the weight's order."""
+    d, h, w = (np.asarray(position, np.int64) * stride for position, stride in zip(positions, strides, strict=True))
+    return (d[:, None, None] + h[:, None] + w).ravel()
+
+
+def _last_element(geometry, strides):
+    """Offset of the last element of x that may be read."""
+    sizes = (geometry.n, geometry.groups * geometry.c, *geometry.size)
+    return sum(max(0, (size - 1) * stride) for size, stride in zip(sizes, strides, strict=True))
+
+
+def _aligned_zeros(shape, dtype):
+    """Zeros that begin at a cache line."""
+    size = prod(shape) * dtype.itemsize
+    memory = np.zeros(size + _driver.ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _driver.ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,200 @@
+"""How a convolution is cut: chains of products, register tiles, and blocks that fit in cache.
+
+Only the chains decide bits, and they depend on the weight's shape alone.  The rest is chosen by counting, in units of one vector
+multiply-add: what the tiles multiply (lanes that hold no output included), what is staged, packed and stored besides.
+"""
+
+from functools import lru_cache
+from math import ceil, prod
+from typing import NamedTuple
+
+from .. import _isa
+from ._lines import Line, balanced, runs
+
+CHAIN = 128  # products summed in a row: the error of a longer float32 chain would leave the contract's bound
+WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
+PIXELS = (128, 256, 512, 1024, 2048)  # of a block
+
+# Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+STAGE_VECTOR = 2.0  # copying one vector of input
+STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
+STAGE_ROW = 16.0  # finding a row and its borders
+PACK_PIECE = 2.5  # copying one vector of a panel
+STORE_VECTOR = 2.0  # finishing one vector of output
+STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
+TILE = 25.0  # starting a tile
+BLOCK = 400.0  # starting a block
+SECONDS = 0.3e-9  # of one unit
+
+
+class Shape(NamedTuple):
+    """What the choice depends on: the convolution without its arrays."""
+
+    lines: tuple[Line, Line, Line]
+    n: int
+    groups: int
+    c: int
+    o: int
+    x_c: int
+    y_o: int
+    dtype: str
+    threads: int
+
+    @property
+    def taps(self):
+        return prod(line.kernel for line in self.lines)
+
+    @property
+    def chunk(self):
+        """(channels, taps) of a chain: whole channels where their taps fit, else part of one channel's."""
+        if self.taps <= CHAIN:
+            return balanced(self.c, CHAIN // self.taps), self.taps
+        return 1, balanced(self.taps, CHAIN)
+
+
+class Tiling(NamedTuple):
+    packed: bool
+    lanes_are_pixels: bool
+    tile_rows: int
+    tile_lanes: int
+    block: tuple  # output positions on each axis
+    block_tiles: int  # channel tiles in a block
+    cost: float  # seconds
+
+    @property
+    def pixel_tile(self):
+        return self.tile_lanes if self.lanes_are_pixels else self.tile_rows
+
+    @property
+    def channel_tile(self):
+        return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
+
+
+class Workspace(NamedTuple):
+    """Elements that one thread needs, by what they hold."""
+
+    staged: int
+    panel: int
+    sums: int
+
+    @property
+    def total(self):
+        return sum(self)
+
+
+def workspace(shape, tiling, placed_row=0):
+    """Elements of a thread's memory; `placed_row`: distance of image rows that are read in place by unpacked tiles."""
+    channels, taps = shape.chunk
+    d, h, w = (runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True))
+    slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel
+    tiles = ceil(block_pixels(tiling, max(w, placed_row)) / tiling.pixel_tile) * tiling.block_tiles
+    single = channels >= shape.c and taps == shape.taps
+    return Workspace(
+        staged=_aligned(channels * d * h * w + slack),
+        panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.packed else 0),
+        sums=_aligned((1 if single else tiles) * tiling.tile_rows * tiling.tile_lanes),
+    )
+
+
+def block_pixels(tiling, row):
+    """Pixels that a block's tiles run over: its own, or, unpacked, those of whole rows as they lie."""
+    _, h, w = tiling.block
+    return h * w if tiling.packed else (h - 1) * row + w
+
+
+def _aligned(elements):
+    return ceil(elements / 16) * 16
+
+
+@lru_cache(256)
+def cheapest(shape, packed):
+    """The cheapest tiling of `direct` (not packed) or of `im2col` (packed)."""
+    candidates = (
+        tiling
+        for block in _blocks(shape)
+        for role, rows, lanes in _tiles(shape, packed, block)
+        for tiling in _channel_blocks(shape, packed, role, rows, lanes, block)
+    )
+    return min(candidates, key=lambda tiling: tiling.cost)
+
+
+def _blocks(shape):
+    """Whole rows, one or several, or a part of one row."""
+    _, h, w = shape.lines
+    blocks = set()
+    for pixels in PIXELS:
+        width = balanced(w.out, pixels)
+        height = balanced(h.out, max(1, pixels // width)) if width == w.out else 1
+        blocks.add((1, height, width))
+        # For the direct tile several rows of a part of the image share what they stage.
+        blocks.add((1, balanced(h.out, 8), width))
+        blocks.add((1, balanced(h.out, 16), width))
+    return sorted(blocks)
+
+
+def _tiles(shape, packed, block):
+    """(lanes are pixels, rows, lanes) worth a try."""
+    width = _isa.kernels.LANES[shape.dtype]
+    most = _isa.kernels.TILE_ROWS
+    if not packed:
+        rows = min(_isa.kernels.STRIPS, key=lambda rows: (ceil(shape.o / rows), rows))
+        return [(True, rows, _isa.kernels.STRIPS[rows] * width)]
+    least = max(1, most // 2)
+    pixels = block[1] * block[2]
+    return [
+        (lanes_are_pixels, _even_rows(rows, least, most), 2 * width)
+        for lanes_are_pixels, rows in ((True, shape.o), (False, pixels))
+    ]
+
+
+def _even_rows(count, least, most):
+    """Rows of a tile for `count` of them: few idle ones, and not so few rows that loads outnumber multiply-adds."""
+    if count <= most:
+        return count
+    return min(range(least, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
+
+
+def _channel_blocks(shape, packed, role, rows, lanes, block):
+    tiling = Tiling(packed, role, rows, lanes, block, 1, 0.0)
+    tiles = ceil(shape.o / tiling.channel_tile)
+    items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
+    for block_tiles in sorted({tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}):
+        candidate = tiling._replace(block_tiles=block_tiles)
+        cost = _block_cost(shape, candidate)
+        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads)
+        yield candidate._replace(cost=rounds * cost * SECONDS)
+
+
+def _block_cost(shape, tiling):
+    """Of one block, in vector multiply-adds."""
+    channels, taps = shape.chunk
+    products = shape.c * shape.taps
+    chains = ceil(shape.c / channels) * ceil(shape.taps / taps)
+    width = _isa.kernels.LANES[shape.dtype]
+    vectors = tiling.tile_lanes // width
+    staged = [runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True)]
+    row = staged[2]
+    pixel_tiles = ceil(block_pixels(tiling, row) / tiling.pixel_tile)
+    tiles = pixel_tiles * tiling.block_tiles
+
+    loads = tiling.tile_rows / 2 + vectors * (1 if tiling.packed else 2)
+    multiply = products * max(tiling.tile_rows * vectors, loads, 8)
+    flush = chains * (TILE + 2 * tiling.tile_rows * vectors)
+    contiguous = shape.lines[2].y == 1 if tiling.lanes_are_pixels else shape.y_o == 1
+    outputs = tiling.tile_rows * tiling.tile_lanes
+    store = STORE_VECTOR * outputs / width if contiguous else STORE_ELEMENT * outputs
+
+    rows_staged = shape.c * ceil(shape.taps / taps) * staged[0] * staged[1]
+    line = shape.lines[2]
+    if line.x == 1 and line.stride == 1:
+        stage = rows_staged * (STAGE_ROW + STAGE_VECTOR * row / width)
+    else:
+        stage = rows_staged * (STAGE_ROW + STAGE_ELEMENT * row)
+    if line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
+        stage = 0  # read in place
+    pack = 0
+    if tiling.packed:
+        pieces = 1 + (tiling.pixel_tile - 1) / tiling.block[2]
+        pack = products * pixel_tiles * PACK_PIECE * pieces * ceil(tiling.pixel_tile / width)
+    excess = max(1.0, workspace(shape, tiling).total * (4 if shape.dtype == "float32" else 8) / WORKSPACE)
+    return BLOCK + stage + pack + tiles * (multiply + flush + store) * excess

@@ -1,0 +1,136 @@
+"""The driver: blocks of work over threads.  The only parallel loop of the package is here.
+
+A `Task` is a convolution with everything settled but the pointers.  Its blocks run in parallel slices that are short enough for signals
+(Ctrl-C) to be looked for between them; each block is computed by one thread, so that neither threads nor slices change bits.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+from numpy cimport PyArray_DATA, import_array, ndarray
+
+from fastconv._job cimport Job, block_function
+from fastconv._openmp cimport note_parallel
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void** memory, size_t alignment, size_t size)
+
+import_array()
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+cdef int64_t FLOPS_IN_A_SLICE = 200_000_000  # of one thread: at most 50 ms, even far below the machine's speed
+cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
+cdef int MOST_WORKSPACES = 8
+
+
+cdef class Workspace:
+    """Aligned memory for the threads of one call."""
+
+    cdef char* memory
+    cdef size_t size
+
+    def __cinit__(self, size_t size):
+        self.size = size
+        if posix_memalign(<void**> &self.memory, 64, size):
+            self.memory = NULL
+            raise MemoryError(f"no memory for a workspace of {size} bytes")
+        memset(self.memory, 0, size)  # no junk that the processor would take for denormal numbers
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+cdef list _idle = []  # workspaces between calls; append and pop are atomic
+
+
+cdef Workspace acquire(size_t size):
+    cdef Workspace workspace
+    try:
+        workspace = _idle.pop()
+    except IndexError:
+        return Workspace(size)
+    return workspace if workspace.size >= size else Workspace(size)
+
+
+cdef void release(Workspace workspace):
+    if len(_idle) < MOST_WORKSPACES:
+        _idle.append(workspace)
+
+
+cdef class Task:
+    """A convolution that wants only its arrays.
+
+    Parameters
+    ----------
+    function : int
+        Address of the block function.
+    job : dict
+        The fields of `Job`, the arrays' addresses excepted.
+    keep : object
+        Whatever must live as long as the job's addresses: the index tables.
+    threads : int
+    workspace_bytes : int
+        Working memory of one thread.
+    flops : int
+        Of all blocks.
+    packing : hashable
+        How the weights must be packed.
+    kernel : str
+        What `explain` says of it.
+    """
+
+    cdef Job job
+    cdef block_function function
+    cdef object keep
+    cdef int threads
+    cdef int64_t slice
+    cdef readonly int64_t workspace_bytes
+    cdef readonly object packing
+    cdef readonly str kernel
+
+    def __init__(self, uintptr_t function, dict job, *, keep, int threads, int64_t workspace_bytes, int64_t flops, packing, kernel):
+        self.function = <block_function> <void*> function
+        self.job = job
+        self.keep = keep
+        self.threads = max(1, min(threads, self.job.items))
+        self.workspace_bytes = (workspace_bytes + 63) // 64 * 64
+        self.slice = max(1, self.job.items * FLOPS_IN_A_SLICE // max(flops, 1)) * self.threads
+        self.packing = packing
+        self.kernel = kernel
+
+    def run(self, ndarray x, ndarray weight, ndarray bias, ndarray add, ndarray out):
+        """Convolve: the arrays must have the strides that the job was made for."""
+        cdef Job job = self.job
+        cdef Workspace workspace = acquire(<size_t> (self.workspace_bytes * self.threads))
+        cdef int64_t first, last
+        job.x = <uintptr_t> PyArray_DATA(x)
+        job.weight = <uintptr_t> PyArray_DATA(weight)
+        job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
+        job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0
+        job.y = <uintptr_t> PyArray_DATA(out)
+        try:
+            first = 0
+            while first < job.items:
+                last = min(first + self.slice, job.items)
+                with nogil:
+                    run_blocks(&job, self.function, first, last, self.threads, workspace.memory, self.workspace_bytes)
+                PyErr_CheckSignals()
+                first = last
+        finally:
+            release(workspace)
+
+
+cdef void run_blocks(
+    const Job* job, block_function function, int64_t first, int64_t last, int threads, char* memory, int64_t stride
+) noexcept nogil:
+    cdef int64_t item, share
+    if threads == 1:
+        for item in range(first, last):
+            function(job, item, memory)
+        return
+    note_parallel()
+    share = max(1, (last - first) // (threads * SHARES))
+    for item in prange(first, last, num_threads=threads, schedule="dynamic", chunksize=share):
+        function(job, item, memory + threadid() * stride)

@@ -1,0 +1,73 @@
+"""What one forward pass is, as the kernels see it: a plain struct that the driver fills and every block function reads.
+
+All sizes and strides are in elements, all offsets relative to the pointers.  Spatial axes stand in the order d, h, w.
+"""
+
+from libc.stdint cimport int64_t, uintptr_t
+
+
+cdef struct Axis:
+    int64_t size            # input positions
+    int64_t out             # output positions
+    int64_t stride
+    int64_t before          # padded positions before the input
+    uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before the input
+    uintptr_t tail          # int64[]: likewise of those behind it
+    int64_t block           # output positions in one block of work
+    int64_t blocks          # number of blocks
+    int64_t runs            # runs of equidistant padded positions that a block stages
+    uintptr_t run_origin    # int64[runs]: first padded position, relative to the block's
+    uintptr_t run_count     # int64[runs]: number of positions, for a whole block
+    int64_t staged          # sum of run_count
+    int64_t last_tap        # (kernel - 1) * dilation
+    int64_t x               # strides
+    int64_t y
+    int64_t add
+    int64_t bias
+
+
+cdef struct Job:
+    Axis axis[3]
+    int64_t n               # images
+    int64_t groups
+    int64_t c               # channels of a group, in
+    int64_t o               # channels of a group, out
+    int64_t x_n             # strides of the batch and channel axes
+    int64_t x_c
+    int64_t y_n
+    int64_t y_o
+    int64_t add_n
+    int64_t add_o
+    int64_t bias_o
+    int64_t taps            # kernel positions
+    int64_t chunk_channels  # channels summed in one chain
+    int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel
+    int64_t packed          # pixels are packed into panels (im2col); otherwise read along the row where they are (direct)
+    int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
+    int64_t tile_rows
+    int64_t tile_lanes
+    int64_t pixel_tile      # pixels in a tile: tile_lanes or tile_rows
+    int64_t channel_tile    # output channels in a tile: tile_rows or tile_lanes
+    int64_t channel_tiles   # tiles in a group
+    int64_t block_tiles     # of these, tiles in one block of work
+    int64_t channel_blocks
+    int64_t in_place        # input away from the borders may be read where it is
+    int64_t x_last          # offset of the last element that may be read
+    int64_t plane           # staged elements of one channel
+    int64_t row             # staged elements of one row
+    uintptr_t staged_rows   # int64[chunk]: offset of each product's operand in the staged block
+    uintptr_t placed_rows   # int64[chunk]: likewise in x itself
+    uintptr_t packed_rows   # int64[chunk]: likewise in a packed panel
+    int64_t panel_at        # where the parts of the workspace begin
+    int64_t sums_at
+    int64_t activation
+    double padding_value
+    int64_t items           # blocks of work
+    uintptr_t x             # the arrays
+    uintptr_t weight
+    uintptr_t bias
+    uintptr_t add
+    uintptr_t y
+
+
+ctypedef void (*block_function)(const Job* job, int64_t item, void* workspace) noexcept nogil

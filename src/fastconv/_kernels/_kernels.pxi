@@ -1,0 +1,65 @@
+"""The kernels of one ISA level: raw pointers, no Python inside.  The module may be imported only where the level can run.
+
+    stage → (pack) → tile → finish, put together in forward; _driver.pyx calls it for one block of work after another.
+"""
+
+from libc.math cimport M_SQRT1_2
+from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memcpy
+
+from fastconv._job cimport Axis, Job, block_function
+
+cdef extern from "vector.h" nogil:
+    ctypedef float vfloat
+    ctypedef double vdouble
+    enum:
+        BYTES
+        ROWS
+        STRIP1
+        STRIP2
+        STRIP3
+        STRIP4
+        MOST_LANES
+    void broadcast(...)
+    void multiply_add(...)
+    void add_scalar(...)
+    void multiply_scalar(...)
+    void at_least(...)
+    void at_most(...)
+    void select_negative(...)
+    void expm1_in_place(...)
+    void erf_in_place(...)
+
+ctypedef fused real:
+    float
+    double
+
+# Used beside `real`: of the four pairs only (float, vfloat) and (double, vdouble) are ever called.
+ctypedef fused vector:
+    vfloat
+    vdouble
+
+include "_tile.pxi"
+include "_stage.pxi"
+include "_pack.pxi"
+include "_activation.pxi"
+include "_finish.pxi"
+include "_forward.pxi"
+include "_peak.pxi"
+
+
+cdef void forward_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    forward[float, vfloat](job, item, <float*> workspace, <vfloat*> (<float*> workspace + job.sums_at))
+
+
+cdef void forward_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    forward[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
+
+
+cdef block_function _forward_float32 = forward_float32
+cdef block_function _forward_float64 = forward_float64
+
+LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
+TILE_ROWS = ROWS
+STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
+FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}

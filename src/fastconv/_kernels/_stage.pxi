@@ -1,0 +1,113 @@
+"""Input → a block of it in cache: through strides and index maps, padding resolved, every column step made unit.
+
+    staged[channel, d, h, w]    w contiguous; positions that a kernel's taps reach at distance `stride` lie side by side
+
+so that the pixel (h, w) of the block reads tap k at staged[rows[k] + h * row + w], whatever stride, dilation, layout, and padding are.
+"""
+
+
+cdef struct Block:
+    # Output positions first .. first + count of one image and group, and the channel tiles that are computed of it
+    int64_t n
+    int64_t group
+    int64_t tile
+    int64_t tiles
+    int64_t first[3]
+    int64_t count[3]
+
+
+cdef inline int64_t source_of(const Axis* axis, int64_t padded) noexcept nogil:
+    """Input position of a padded position; -1 is the constant."""
+    cdef int64_t position = padded - axis.before
+    if position < 0:
+        return (<const int64_t*> axis.head)[padded]
+    if position >= axis.size:
+        return (<const int64_t*> axis.tail)[position - axis.size]
+    return position
+
+
+cdef inline int64_t run_origin(const Axis* axis, int64_t run) noexcept nogil:
+    return (<const int64_t*> axis.run_origin)[run]
+
+
+cdef inline int64_t run_count(const Axis* axis, int64_t run) noexcept nogil:
+    return (<const int64_t*> axis.run_count)[run]
+
+
+cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept nogil:
+    return low if value < low else high if value > high else value
+
+
+cdef inline void gather(real* target, const real* source, int64_t step, int64_t count) noexcept nogil:
+    cdef int64_t i
+    if step == 1:
+        memcpy(target, source, <size_t> count * sizeof(real))
+    else:
+        for i in range(count):
+            target[i] = source[i * step]
+
+
+cdef void stage_row(
+    const Job* job, const Block* block, const real* source, int64_t channels, real* target
+) noexcept nogil:
+    """One row of every channel: (channels, w) at strides (x_c, x) → (channels, staged w) at strides (plane, 1)."""
+    cdef const Axis* w = &job.axis[2]
+    cdef real constant = <real> job.padding_value
+    cdef int64_t run, count, origin, low, high, c, a, position, slot = 0
+    cdef real* to
+    cdef const real* row
+    for run in range(w.runs):
+        count = run_count(w, run) - (w.block - block.count[2])
+        origin = block.first[2] * w.stride + run_origin(w, run)
+        # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
+        low = bounded((w.before - origin + w.stride - 1) // w.stride, 0, count)
+        high = bounded((w.before + w.size - origin + w.stride - 1) // w.stride, low, count)
+        for c in range(channels):
+            to = target + c * job.plane + slot
+            row = source + c * job.x_c
+            for a in range(low):
+                position = source_of(w, origin + a * w.stride)
+                to[a] = constant if position < 0 else row[position * w.x]
+            if high > low:
+                gather(to + low, row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
+            for a in range(high, count):
+                position = source_of(w, origin + a * w.stride)
+                to[a] = constant if position < 0 else row[position * w.x]
+        slot += run_count(w, run)
+
+
+cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, real* staged) noexcept nogil:
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
+    cdef int64_t run_d, run_h, i, j, c, a, depth, line, slot_d = 0, slot_h
+    cdef real* target
+    for run_d in range(d.runs):
+        for i in range(run_count(d, run_d) - (d.block - block.count[0])):
+            depth = source_of(d, block.first[0] * d.stride + run_origin(d, run_d) + i * d.stride)
+            slot_h = 0
+            for run_h in range(h.runs):
+                for j in range(run_count(h, run_h) - (h.block - block.count[1])):
+                    line = source_of(h, block.first[1] * h.stride + run_origin(h, run_h) + j * h.stride)
+                    target = staged + ((slot_d + i) * h.staged + slot_h + j) * job.row
+                    if depth >= 0 and line >= 0:
+                        stage_row(job, block, source + depth * d.x + line * h.x, channels, target)
+                    else:
+                        for c in range(channels):
+                            for a in range(job.row):
+                                target[c * job.plane + a] = <real> job.padding_value
+                slot_h += run_count(h, run_h)
+        slot_d += run_count(d, run_d)
+
+
+cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
+    """Whether the block reads no padding, and whole vectors from its last pixels would stay within the input's memory."""
+    cdef const Axis* axis
+    cdef int64_t i, start, stop, last = block.n * job.x_n + ((block.group + 1) * job.c - 1) * job.x_c + job.tile_lanes
+    for i in range(3):
+        axis = &job.axis[i]
+        start = block.first[i] * axis.stride - axis.before
+        stop = start + (block.count[i] - 1) * axis.stride + axis.last_tap
+        if start < 0 or stop >= axis.size:
+            return False
+        last += stop * axis.x
+    return last <= job.x_last

@@ -1,0 +1,93 @@
+/* The vocabulary of vectors that the kernels are written in: the one place that knows the instruction set.
+ *
+ * A vector is a GNU vector type as wide as the level's registers, aligned only like its elements, so that every load may
+ * be unaligned (which costs nothing on the processors at hand).  Cython takes `vfloat` for a float and writes c += a * b.
+ * The macros work in place and on both types, so that one fused Cython source serves float32 and float64.
+ */
+#pragma once
+#include <math.h>
+#include <stdint.h>
+
+/* A tile is a template: every caller passes literals, and the compiler unrolls it.  That takes inlining without fail. */
+#undef CYTHON_INLINE
+#define CYTHON_INLINE inline __attribute__((always_inline, unused))
+
+/* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
+ * STRIPn: vectors in a tile of n rows that is to run along a row of the image. */
+#if defined(__AVX512F__)
+#define BYTES 64
+#define ROWS 14
+#define STRIP1 8
+#define STRIP2 8
+#define STRIP3 8
+#define STRIP4 6
+#elif defined(__AVX2__)
+#define BYTES 32
+#define ROWS 6
+#define STRIP1 8
+#define STRIP2 4
+#define STRIP3 3
+#define STRIP4 2
+#else
+#define BYTES 16
+#define ROWS 6
+#define STRIP1 8
+#define STRIP2 4
+#define STRIP3 3
+#define STRIP4 2
+#endif
+
+#define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
+
+typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
+typedef double vdouble __attribute__((vector_size(BYTES), aligned(8), may_alias));
+typedef int32_t vint32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
+typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias));
+
+#define scalar_of(v) __typeof__((v)[0])
+#define bits_of(v) __typeof__((v) < (v))
+#define blend(mask, a, b) ((__typeof__(a))(((mask) & (bits_of(a))(a)) | (~(mask) & (bits_of(b))(b))))
+
+/* v = s in every lane */
+#define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
+/* sum += s * v: the one way in which products are added up, tails included */
+#define multiply_add(sum, s, v) ((sum) += (scalar_of(sum))(s) * (v))
+/* Bounds; NaN stays NaN */
+#define at_least(v, s) ((v) = blend((v) < (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
+#define at_most(v, s) ((v) = blend((v) > (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
+/* v = v < 0 ? negative : other */
+#define select_negative(v, negative, other) ((v) = blend((v) < 0, negative, other))
+#define add_scalar(v, s) ((v) += (scalar_of(v))(s))
+#define multiply_scalar(v, s) ((v) *= (scalar_of(v))(s))
+/* v = exp(v) - 1, with a relative error of a few units in the last place */
+#define expm1_in_place(v) (_Generic((v), vfloat: expm1_vfloat, vdouble: expm1_vdouble)(&(v)))
+/* v = erf(v), lane by lane */
+#define erf_in_place(v) do { \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) \
+        (v)[lane] = _Generic((v), vfloat: erff, vdouble: erf)((v)[lane]); \
+} while (0)
+
+/* exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1) with n = round(x / ln 2) and r = x - n ln 2 (Cody and Waite's two-part ln 2);
+ * exp(r) - 1 by its Taylor series, whose first neglected term is below half a unit in the last place for |r| <= ln(2) / 2.
+ * 2^n = low * high with half of n each, so that results near overflow and below the normal range come out right. */
+#define DEFINE_EXPM1(VECTOR, INTS, INT, LOW, HIGH, MAGIC, LN2_HIGH, LN2_LOW, DEGREE, BIAS, MANTISSA) \
+static inline void expm1_##VECTOR(VECTOR *v) \
+{ \
+    VECTOR x = *v; \
+    at_least(x, LOW); \
+    at_most(x, HIGH); \
+    VECTOR n = x * (scalar_of(x))1.44269504088896340736; \
+    n = (n + (scalar_of(x))(MAGIC)) - (scalar_of(x))(MAGIC); \
+    VECTOR r = (x - n * (scalar_of(x))(LN2_HIGH)) - n * (scalar_of(x))(LN2_LOW); \
+    VECTOR series = (VECTOR){0} + (scalar_of(x))1 / (DEGREE); \
+    for (int k = (DEGREE) - 1; k > 0; k--) \
+        series = (series * r + (scalar_of(x))1) * ((scalar_of(x))1 / k); \
+    series = series * r; \
+    INTS whole = __builtin_convertvector(blend(n == n, n, (VECTOR){0}), INTS), half = whole >> 1; \
+    VECTOR low = (VECTOR)((half + (BIAS)) << (MANTISSA)), high = (VECTOR)((whole - half + (BIAS)) << (MANTISSA)); \
+    VECTOR inverse = (VECTOR)(((BIAS) - (whole - half)) << (MANTISSA)); \
+    *v = (series * low + (low - inverse)) * high; \
+}
+DEFINE_EXPM1(vfloat, vint32, int32_t, -104.0f, 89.0f, 12582912.0f, 0.693359375f, -2.12194440e-4f, 8, 127, 23)
+DEFINE_EXPM1(vdouble, vint64, int64_t, -746.0, 710.0, 6755399441055744.0, 6.93145751953125e-1, 1.42860682030941723212e-6,
+             14, 1023, 52)
