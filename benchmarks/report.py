@@ -97,7 +97,7 @@ def picture(rows, caption, path):
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     rows = [row for row in rows if row["ratio"] is not None]
     names = list(dict.fromkeys(row["case"] for row in rows))
@@ -116,11 +116,16 @@ def picture(rows, caption, path):
             axes.annotate(label, (max(ratio, 1), bar.get_y() + height / 2), va="center", fontsize=6)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.margins(x=0.15, y=0.01)
+    ratios = [1, *(row["ratio"] for row in rows)]
+    axes.set_xlim(min(ratios) / 1.1, max(ratios) * 1.6)  # room for the labels on the right
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.margins(y=0.01)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("time of the best peer ÷ time of fastconv")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=len(threads), frameon=False)
     figure.supxlabel(caption, fontsize=7)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
