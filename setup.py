@@ -109,7 +109,7 @@ class Build(build_ext):
         for flags in OPENMP_SPELLINGS:
             if self.links(OPENMP_PROGRAM, *flags):
                 return flags
-        self.announce("fastconv: the compiler has no OpenMP: building for one thread", level=3)
+        self.warn("the compiler has no OpenMP: building for one thread")
         return [], []
 
     def kernel_flags(self):
@@ -119,7 +119,7 @@ class Build(build_ext):
             if self.links(X86_64_PROGRAM, flags):
                 levels[level] = flags
             else:
-                self.announce(f"fastconv: the compiler refuses {' '.join(flags)}: leaving {level} out", level=3)
+                self.warn(f"the compiler refuses {' '.join(flags)}: leaving {level} out")
         return {f"fastconv._kernels.{level}": flags for level, flags in (levels or {BASELINE: []}).items()}
 
     def links(self, program, compile_flags, link_flags=()):

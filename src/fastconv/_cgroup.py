@@ -1,8 +1,8 @@
 """The processor time that Linux control groups grant this process; OpenMP does not look at it.
 
 Containers are limited this way: all of the machine's processors are in the affinity mask, but who uses more than the
-quota is stopped until the next period. Groups nest, and the narrowest one binds. Versions 1 and 2 may be mounted side by
-side.
+quota is stopped until the next period. Groups nest, and the narrowest one binds. Versions 1 and 2 may be mounted
+side by side.
 """
 
 from pathlib import Path, PurePosixPath
