@@ -9,12 +9,12 @@ with ``out=`` on channels-first arrays, so that above 1 fastconv is the faster o
 """
 
 import argparse
-import contextlib
 import fnmatch
 import json
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,10 @@ def parse(arguments):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios (needs matplotlib)")
     parser.add_argument("--memory", action="store_true", help="measure memory and import time, and no peer")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.picture and find_spec("matplotlib") is None:
+        parser.error("--picture needs matplotlib")
+    return options
 
 
 def compare(cases, threads, options):
@@ -179,5 +182,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(0 if main() else 1)
+    sys.exit(0 if main() else 1)

@@ -31,7 +31,8 @@ class Peer:
     """A library, or one way of calling it.
 
     `modules` must be installed; `declines` says why a case is not for this peer, or None;
-    `setting` is entered around every use of a side that `build` made, with the same number of threads.
+    `setting` is entered around every use of a side that `build` made, with the same number of threads; it leaves no
+    trace, since OpenMP's number of threads is one for all libraries that share the runtime.
     """
 
     modules = ()
@@ -86,9 +87,13 @@ class Torch(Peer):
     def setting(self, threads):
         import torch
 
+        before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        with torch.inference_mode():
-            yield
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            torch.set_num_threads(before)
 
     def tensors(self, case, x, weight):
         import torch
@@ -228,8 +233,12 @@ class OpenCv(ImageFilter):
     def setting(self, threads):
         import cv2
 
+        before = cv2.getNumThreads()
         cv2.setNumThreads(threads)
-        yield
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before)
 
     def build(self, case, x, weight, threads):
         import cv2
