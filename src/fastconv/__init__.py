@@ -1,0 +1,29 @@
+"""Convolution on the CPU, for NumPy arrays, as fast as the machine allows.
+
+`conv1d`, `conv2d`, `conv3d` and `conv` convolve; `plan` prepares a convolution that is called often; `explain` and
+`show_config` tell how and on what it is computed.
+"""
+
+from ._config import show_config
+from ._explain import Explanation
+from ._plan import Plan
+from ._threads import get_num_threads, num_threads, set_num_threads
+from ._version import __version__
+from .functional import conv, conv1d, conv2d, conv3d, conv_output_shape, explain, plan
+
+__all__ = [
+    "Explanation",
+    "Plan",
+    "__version__",
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_output_shape",
+    "explain",
+    "get_num_threads",
+    "num_threads",
+    "plan",
+    "set_num_threads",
+    "show_config",
+]

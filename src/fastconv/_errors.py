@@ -26,11 +26,3 @@ def sequence(value):
     if isinstance(value, np.ndarray) and value.ndim:
         return value.tolist()
     return list(value) if isinstance(value, (list, tuple)) else None
-
-
-def shape(name, value):
-    """`value` as a tuple of sizes."""
-    sizes = sequence(value)
-    if sizes is None:
-        raise TypeError(f"{name}={value!r} has type {type(value).__name__}; wanted a tuple of sizes")
-    return tuple(integer(name, size, 0) for size in sizes)

@@ -1,0 +1,59 @@
+"""What a call would do, and why, as an object to read."""
+
+from dataclasses import dataclass
+
+from ._algorithms import declined
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a convolution is computed.
+
+    Attributes
+    ----------
+    algorithm : str
+        Name of the implementation that runs.
+    kernel : str
+        What of it runs.
+    declined : dict
+        The implementations that cannot do this: name → why.
+    flops : int
+        Two for each multiply-add of the direct sum.
+    workspace_bytes : int
+        Working memory, beyond the arrays and the packed weights.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> explanation = fastconv.explain((8, 28, 28), (16, 8, 3, 3), algorithm="reference")
+    >>> explanation.algorithm, explanation.flops
+    ('reference', 1557504)
+    >>> print(explanation)
+    algorithm        reference
+    kernel           numpy
+    flops            1557504
+    workspace_bytes  ...
+    """
+
+    algorithm: str
+    kernel: str
+    declined: dict
+    flops: int
+    workspace_bytes: int
+
+    @classmethod
+    def of(cls, prepared):
+        """The explanation of a ``_tasks.Prepared``."""
+        return cls(
+            algorithm=prepared.algorithm.name,
+            kernel=prepared.task.kernel,
+            declined=declined(prepared.geometry),
+            flops=prepared.geometry.flops,
+            workspace_bytes=prepared.task.workspace_bytes,
+        )
+
+    def __str__(self):
+        rows = {name: getattr(self, name) for name in ("algorithm", "kernel", "flops", "workspace_bytes")}
+        rows |= {f"not {name}": why for name, why in self.declined.items()}
+        width = max(map(len, rows))
+        return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())

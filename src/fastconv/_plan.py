@@ -1,0 +1,204 @@
+"""Plans: a convolution with its weights packed and its algorithm chosen, to be called often."""
+
+import numpy as np
+
+from . import _activations
+from ._arrays import as_array, as_real, as_shape, check_out, contiguous, is_plain, promote
+from ._blocks import convert
+from ._cache import Bounded
+from ._explain import Explanation
+from ._geometry import Convolution
+from ._tasks import Tasks
+from ._threads import get_num_threads
+
+
+class Plan:
+    """A convolution with fixed weights, as `plan` makes it.
+
+    It never changes, and any number of threads may call it at once.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> p = fastconv.plan(np.ones((1, 1, 3)), padding="same")
+    >>> p(np.array([[1.0, 2.0, 3.0]]))
+    array([[3., 6., 5.]])
+    """
+
+    __slots__ = ("_after", "_bias", "_input_shape", "_native", "_packed", "_ready", "_types", "_weight", "tasks")
+
+    def __init__(self, tasks, types, weight, bias, after=None, packed=None, input_shape=None):
+        self.tasks = tasks
+        self._types = types
+        self._weight = weight  # of the computed type, contiguous, as is the bias
+        self._bias = bias
+        self._after = after
+        self._packed = Bounded(8) if packed is None else packed
+        self._input_shape = input_shape
+        self._ready = tasks.ready
+        # the type in which everything can be used as it stands; None where no array can
+        self._native = types.computed if types.result == types.computed else None
+        if input_shape is not None:
+            self._pack(self._prepared(input_shape))
+
+    def __call__(self, x, out=None, *, add=None):
+        """Convolve `x`.
+
+        Parameters
+        ----------
+        x : array_like
+            ``(*batch, channels, *spatial)``, or as `data_format` says. Cast to the type of the weights.
+        out : ndarray, optional
+            Where to put the result.
+        add : array_like, optional
+            A residual of the output's shape, added before the activation.
+
+        Returns
+        -------
+        ndarray
+            A new array, or `out`.
+        """
+        # The way of most calls: everything as the kernels want it, and seen before.
+        native = self._native
+        if (
+            type(x) is np.ndarray
+            and x.dtype is native
+            and x.flags.aligned
+            and (add is None or (type(add) is np.ndarray and add.dtype is native and add.flags.aligned))
+            and (out is None or (type(out) is np.ndarray and out.dtype is native and out.flags.aligned))
+        ):
+            add_strides = None if add is None else add.strides
+            out_strides = None if out is None else out.strides
+            ready = self._ready.get((x.shape, x.strides, add_strides, out_strides, get_num_threads()))
+            if ready is not None and (add is None or add.shape == ready.out_shape):
+                if out is None:
+                    out = np.empty(ready.out_shape, native)
+                else:
+                    check_out(out, ready.out_shape, native, x=x, add=add)
+                packed = self._packed.get(ready.packing)
+                if packed is None:
+                    packed = self._pack(ready)
+                ready.task.run(x, packed, self._bias, add, out)
+                if self._after is not None:
+                    _apply(self._after, out)
+                return out
+        return self._call(x, out, add)
+
+    def _call(self, x, out, add):
+        """Everything that the way of most calls leaves out."""
+        x = as_real("x", x, self._types)
+        geometry = self._geometry(x.shape)
+        if add is not None:
+            add = as_real("add", add, self._types)
+            if add.shape != geometry.out_shape:
+                raise ValueError(f"add has shape {add.shape}; wanted that of the output, {geometry.out_shape}")
+        if out is None:
+            out = np.empty(geometry.out_shape, self._types.result)
+        else:
+            check_out(out, geometry.out_shape, self._types.result, x=x, add=add)
+        if out.size:
+            target = np.asarray(out)
+            if all(is_plain(array, self._types.computed) for array in (x, add, target) if array is not None):
+                self.compute(x, add, target)
+            else:
+                convert(self, x, add, target)
+            if self._after is not None:
+                _apply(self._after, target)
+        return out
+
+    def compute(self, x, add, out):
+        """Fill `out`, all arrays being of the computed type, native and aligned. Leaves the caller's function out."""
+        strides = [None if array is None else array.strides for array in (add, out, self._bias)]
+        ready = self.tasks.prepare(x.shape, x.strides, *strides, get_num_threads())
+        if ready is None:
+            for entry in range(len(x)):
+                self.compute(x[entry], None if add is None else add[entry], out[entry])
+        else:
+            ready.task.run(x, self._pack(ready), self._bias, add, out)
+
+    def part(self, padding, where):
+        """The same weights for a part of the output: the spatial slices `where`, with other pads."""
+        bias = self._bias
+        if bias is not None and bias.ndim > 1:
+            bias = np.ascontiguousarray(bias[(slice(None), *where)])
+        tasks = self.tasks.part(padding, None if bias is None else bias.shape)
+        return Plan(tasks, self._types, self._weight, bias, packed=self._packed)
+
+    def explain(self, x_shape=None):
+        """How an input of this shape is computed.
+
+        Parameters
+        ----------
+        x_shape : tuple of int, optional
+            By default the `input_shape` that the plan was made with.
+
+        Returns
+        -------
+        Explanation
+
+        Examples
+        --------
+        >>> import numpy as np, fastconv
+        >>> p = fastconv.plan(np.ones((1, 1, 3)), algorithm="reference")
+        >>> p.explain((1, 10)).kernel
+        'numpy'
+        """
+        if x_shape is None:
+            x_shape = self._input_shape
+        if x_shape is None:
+            raise ValueError("x_shape=None; wanted a shape, because the plan was made without input_shape")
+        return Explanation.of(self._prepared(as_shape("x_shape", x_shape)))
+
+    def __repr__(self):
+        c = self.tasks.convolution
+        return f"<fastconv.Plan: weight {c.weight_shape}, {self._types.result}, {c.data_format}>"
+
+    def _geometry(self, x_shape):
+        geometry = self.tasks.geometry(x_shape)
+        if self._input_shape is not None and geometry.size != self.tasks.geometry(self._input_shape).size:
+            raise ValueError(f"x has shape {x_shape}; the plan was made for the spatial sizes of {self._input_shape}")
+        return geometry
+
+    def _prepared(self, x_shape):
+        geometry = self._geometry(x_shape)
+        bias_strides = None if self._bias is None else self._bias.strides
+        return self.tasks.prepare_new(geometry.x_shape, bias_strides, get_num_threads())
+
+    def _pack(self, ready):
+        """The weights as a task wants them."""
+        packed = self._packed.get(ready.packing)
+        if packed is None:
+            packed = ready.algorithm.pack(self.tasks.convolution, self._weight, ready.task.packing)
+            self._packed.put(ready.packing, packed)
+        return packed
+
+
+def _apply(function, out):
+    """Replace `out` by the caller's function of it."""
+    result = np.asarray(function(out))
+    if result.shape != out.shape:
+        raise ValueError(f"activation returned an array of shape {result.shape}; wanted {out.shape}")
+    if result is not out:
+        np.copyto(out, result, casting="same_kind")
+
+
+def plan_of(weight, bias, arguments, input_shape):
+    """The plan that `functional.plan` documents."""
+    weight = as_array("weight", weight)
+    types = promote(weight=weight.dtype)
+    if types.is_complex:
+        raise TypeError(f"weight has dtype {weight.dtype}; wanted real numbers: complex ones are for the functions")
+    bias = None if bias is None else as_real("bias", bias, types)
+    bias_shape = None if bias is None else bias.shape
+    convolution = Convolution.parse(None, weight.shape, bias_shape, types.computed, arguments)
+    input_shape = None if input_shape is None else as_shape("input_shape", input_shape)
+    if input_shape is not None:
+        convolution.at(input_shape)
+    return Plan(
+        Tasks(convolution),
+        types,
+        contiguous(weight.copy(), types.computed),
+        None if bias is None else contiguous(bias.copy(), types.result, types.computed),
+        _activations.afterwards(arguments.activation),
+        input_shape=input_shape,
+    )

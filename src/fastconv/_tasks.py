@@ -1,0 +1,86 @@
+"""Tasks: a convolution, its algorithm and its index maps, prepared for the shapes and strides of one call.
+
+Nothing in here depends on the values of any array.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from ._algorithms import choose
+from ._arrays import contiguous_strides
+from ._cache import Bounded
+from ._geometry import Geometry
+from ._layout import Layout
+
+MOST_BORDER = 2**16  # index maps longer than that are not worth keeping
+
+
+class Prepared(NamedTuple):
+    """A task, and what its calls have to know: the shape of the output, and a key for the packed weights."""
+
+    task: object
+    packing: tuple
+    out_shape: tuple
+    algorithm: object
+    geometry: Geometry
+
+
+class Tasks:
+    """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides."""
+
+    def __init__(self, convolution):
+        self.convolution = convolution
+        self.ready = Bounded(64)
+        self._geometries = Bounded(64)
+        self._parts = Bounded(8)
+
+    def geometry(self, x_shape):
+        """The `Geometry` at this shape."""
+        found = self._geometries.get(x_shape)
+        if found is None:
+            found = self.convolution.at(x_shape)
+            if self._is_small(found):
+                self._geometries.put(x_shape, found)
+        return found
+
+    def prepare(self, x_shape, x_strides, add_strides, out_strides, bias_strides, threads):
+        """The `Prepared` task; None where batch axes cannot be walked as one.
+
+        Strides are those of arrays of the computed type, in bytes; `bias_strides` always are the same.
+        """
+        key = (x_shape, x_strides, add_strides, out_strides, threads)
+        found = self.ready.get(key)
+        if found is not None:
+            return found
+        geometry = self.geometry(x_shape)
+        itemsize = self.convolution.dtype.itemsize
+        x, add, out = (
+            strides and geometry.strides(strides, itemsize) for strides in (x_strides, add_strides, out_strides)
+        )
+        if x is None or out is None or (add is None and add_strides is not None):
+            return None
+        bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
+        algorithm = choose(geometry, threads)
+        task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
+        found = Prepared(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
+        return self.ready.put(key, found) if self._is_small(geometry) else found
+
+    def prepare_new(self, x_shape, bias_strides, threads):
+        """The `Prepared` task of new arrays."""
+        itemsize = self.convolution.dtype.itemsize
+        shapes = x_shape, self.geometry(x_shape).out_shape
+        x_strides, out_strides = (contiguous_strides(shape, itemsize) for shape in shapes)
+        return self.prepare(x_shape, x_strides, None, out_strides, bias_strides, threads)
+
+    def part(self, padding, bias_shape):
+        """The tasks of the same convolution with other pads, on a part of the input."""
+        key = (padding, bias_shape)
+        found = self._parts.get(key)
+        if found is None:
+            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape))
+            self._parts.put(key, found)
+        return found
+
+    @staticmethod
+    def _is_small(geometry):
+        return sum(axis.border for axis in geometry.maps) <= MOST_BORDER
