@@ -47,9 +47,10 @@ def promote(**dtypes):
             raise TypeError(
                 f"{name} has dtype {dtype}; wanted bool, an integer, float16, float32, float64, complex64 or complex128"
             )
-    result = np.result_type(*dtypes.values()).newbyteorder("=")
+    result = np.result_type(*dtypes.values())
     computed = COMPUTED[result.kind, result.itemsize]
-    return Types(result if result.kind in "fc" else computed, computed)
+    # by its scalar type a dtype is native, and the one object that new arrays have too
+    return Types(np.dtype(result.type) if result.kind in "fc" else computed, computed)
 
 
 def as_array(name, value):

@@ -35,7 +35,7 @@ def _whole(plan, x, add, out, dtype):
     x = cast(x, dtype)
     add = None if add is None else cast(add, dtype)
     target = out if is_plain(out, dtype) else np.empty(out.shape, dtype)
-    plan.compute(x, add, target)
+    plan.compute(x, add, target, target is not out)
     if target is not out:
         with np.errstate(all="ignore"):
             out[...] = target

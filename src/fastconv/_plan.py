@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _activations
-from ._arrays import as_array, as_real, as_shape, check_out, contiguous, is_plain, promote
+from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contiguous_strides, is_plain, promote
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
@@ -39,7 +39,7 @@ class Plan:
         # the type in which everything can be used as it stands; None where no array can
         self._native = types.computed if types.result == types.computed else None
         if input_shape is not None:
-            self._pack(self._prepared(input_shape))
+            self._pack(self._prepare_new(input_shape))
 
     def __call__(self, x, out=None, *, add=None):
         """Convolve `x`.
@@ -92,27 +92,31 @@ class Plan:
             add = as_real("add", add, self._types)
             if add.shape != geometry.out_shape:
                 raise ValueError(f"add has shape {add.shape}; wanted that of the output, {geometry.out_shape}")
-        if out is None:
+        is_new = out is None
+        if is_new:
             out = np.empty(geometry.out_shape, self._types.result)
         else:
             check_out(out, geometry.out_shape, self._types.result, x=x, add=add)
         if out.size:
             target = np.asarray(out)
             if all(is_plain(array, self._types.computed) for array in (x, add, target) if array is not None):
-                self.compute(x, add, target)
+                self.compute(x, add, target, is_new)
             else:
                 convert(self, x, add, target)
             if self._after is not None:
                 _apply(self._after, target)
         return out
 
-    def compute(self, x, add, out):
-        """Fill `out`, all arrays being of the computed type, native and aligned. Leaves the caller's function out."""
-        strides = [None if array is None else array.strides for array in (add, out, self._bias)]
-        ready = self.tasks.prepare(x.shape, x.strides, *strides, get_num_threads())
+    def compute(self, x, add, out, is_new):
+        """Fill `out`, all arrays being of the computed type, native and aligned. Leaves the caller's function out.
+
+        `is_new` says that `out` lies in memory as a new array does.
+        """
+        add_strides, out_strides = None if add is None else add.strides, None if is_new else out.strides
+        ready = self._prepare(x.shape, x.strides, add_strides, out_strides)
         if ready is None:
             for entry in range(len(x)):
-                self.compute(x[entry], None if add is None else add[entry], out[entry])
+                self.compute(x[entry], None if add is None else add[entry], out[entry], is_new)
         else:
             ready.task.run(x, self._pack(ready), self._bias, add, out)
 
@@ -147,7 +151,7 @@ class Plan:
             x_shape = self._input_shape
         if x_shape is None:
             raise ValueError("x_shape=None; wanted a shape, because the plan was made without input_shape")
-        return Explanation.of(self._prepared(as_shape("x_shape", x_shape)))
+        return Explanation.of(self._prepare_new(as_shape("x_shape", x_shape)))
 
     def __repr__(self):
         c = self.tasks.convolution
@@ -159,10 +163,13 @@ class Plan:
             raise ValueError(f"x has shape {x_shape}; the plan was made for the spatial sizes of {self._input_shape}")
         return geometry
 
-    def _prepared(self, x_shape):
-        geometry = self._geometry(x_shape)
+    def _prepare_new(self, x_shape):
+        strides = contiguous_strides(self._geometry(x_shape).x_shape, self._types.computed.itemsize)
+        return self._prepare(x_shape, strides, None, None)
+
+    def _prepare(self, x_shape, x_strides, add_strides, out_strides):
         bias_strides = None if self._bias is None else self._bias.strides
-        return self.tasks.prepare_new(geometry.x_shape, bias_strides, get_num_threads())
+        return self.tasks.prepare(x_shape, x_strides, add_strides, out_strides, bias_strides, get_num_threads())
 
     def _pack(self, ready):
         """The weights as a task wants them."""

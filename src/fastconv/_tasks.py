@@ -46,7 +46,8 @@ class Tasks:
     def prepare(self, x_shape, x_strides, add_strides, out_strides, bias_strides, threads):
         """The `Prepared` task; None where batch axes cannot be walked as one.
 
-        Strides are those of arrays of the computed type, in bytes; `bias_strides` always are the same.
+        Strides are those of arrays of the computed type, in bytes; `out_strides` None are those of a new array, and
+        `bias_strides` are always the same.
         """
         key = (x_shape, x_strides, add_strides, out_strides, threads)
         found = self.ready.get(key)
@@ -54,6 +55,8 @@ class Tasks:
             return found
         geometry = self.geometry(x_shape)
         itemsize = self.convolution.dtype.itemsize
+        if out_strides is None:
+            out_strides = contiguous_strides(geometry.out_shape, itemsize)
         x, add, out = (
             strides and geometry.strides(strides, itemsize) for strides in (x_strides, add_strides, out_strides)
         )
@@ -64,13 +67,6 @@ class Tasks:
         task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
         found = Prepared(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
         return self.ready.put(key, found) if self._is_small(geometry) else found
-
-    def prepare_new(self, x_shape, bias_strides, threads):
-        """The `Prepared` task of new arrays."""
-        itemsize = self.convolution.dtype.itemsize
-        shapes = x_shape, self.geometry(x_shape).out_shape
-        x_strides, out_strides = (contiguous_strides(shape, itemsize) for shape in shapes)
-        return self.prepare(x_shape, x_strides, None, out_strides, bias_strides, threads)
 
     def part(self, padding, bias_shape):
         """The tasks of the same convolution with other pads, on a part of the input."""

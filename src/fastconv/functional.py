@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _activations
 from ._algorithms import forced
-from ._arrays import FLOAT32, apart, as_array, as_real, as_shape, contiguous, promote
+from ._arrays import FLOAT32, apart, as_array, as_real, as_shape, contiguous, contiguous_strides, promote
 from ._cache import Bounded, typed
 from ._complex import complex_forward
 from ._explain import Explanation
@@ -269,7 +269,8 @@ def explain(x_shape, weight_shape, *arguments, dtype="float32"):
     weight_shape, x_shape = as_shape("weight_shape", weight_shape), as_shape("x_shape", x_shape)
     computed = promote(dtype=np.dtype(dtype)).computed
     tasks = Tasks(Convolution.parse(None, weight_shape, None, computed, Arguments(*arguments)))
-    return Explanation.of(tasks.prepare_new(x_shape, None, get_num_threads()))
+    strides = contiguous_strides(x_shape, computed.itemsize)
+    return Explanation.of(tasks.prepare(x_shape, strides, None, None, None, get_num_threads()))
 
 
 def _forward(rank, x, weight, bias, arguments, out):
