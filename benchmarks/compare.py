@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import memory, report
 from benchmarks.peers import OURS, PEERS
-from benchmarks.rounds import alternate
+from benchmarks.rounds import Neighbours, alternate
 from benchmarks.shapes import CASES
 
 BASE = "fastconv"
@@ -93,7 +93,9 @@ def measure(name, case, threads, sides, rounds):
     runs = {side: built.run for side, built in ready.items()}
     settings = {side: sides[side].setting for side in ready}
     peaks = [fma_peak(case.dtype)]
+    neighbours = Neighbours()
     seconds = alternate(runs, settings, rounds, threads)
+    disturbed = neighbours.processors()
     peaks.append(fma_peak(case.dtype))
 
     gflops = case.flops / seconds[BASE] / 1e9
@@ -113,6 +115,7 @@ def measure(name, case, threads, sides, rounds):
         "ratio": ratios.get(best),
         "declined": declined,
         "wrong": wrong,
+        "disturbed": disturbed,
     }
 
 

@@ -11,6 +11,8 @@ from benchmarks.peers import versions
 
 NAME = 26
 CELL = 9
+# Processors' worth of other processes' work above which a row is not to be trusted.
+DISTURBING = 0.1
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
 
@@ -39,6 +41,10 @@ def headings(figures, name="case", best=""):
     return row_of(name, dict(zip(figures, figures, strict=True)), best)
 
 
+def is_disturbed(row):
+    return (row["disturbed"] or 0) > DISTURBING
+
+
 def figures_of(row, sides):
     """Heading → figure; a side that was not timed shows a dash, a wrong one says so."""
     shown = {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()} | dict.fromkeys(row["wrong"], "WRONG")
@@ -56,7 +62,8 @@ def lines(row, sides, with_headings):
     """A row of the table, below the headings where it is the first one."""
     figures = figures_of(row, sides)
     above = [headings(figures, best="best peer")] if with_headings else []
-    return [*above, row_of(row["case"], figures, row["best"] or "no peer")]
+    best = (row["best"] or "no peer") + (", disturbed" if is_disturbed(row) else "")
+    return [*above, row_of(row["case"], figures, best)]
 
 
 def geometric_mean(values):
@@ -78,12 +85,17 @@ def means(rows):
 
 
 def remarks(rows):
-    """Why sides were not timed, each reason once, and every result that was wrong."""
+    """Why sides were not timed, each reason once; rows that other processes disturbed; results that were wrong."""
     reasons = defaultdict(set)
     for row in rows:
         for name, reason in row["declined"].items():
             reasons[name, reason].add(row["case"])
     lines = [f"not timed: {name}, {len(cases)} case(s): {reason}" for (name, reason), cases in sorted(reasons.items())]
+    lines += [
+        f"disturbed: {row['case']}, {row['threads']} thread(s): others kept {row['disturbed']:.1f} processors busy"
+        for row in rows
+        if is_disturbed(row)
+    ]
     lines += [
         f"WRONG: {row['case']}, {row['threads']} thread(s): {name} {how}"
         for row in rows
@@ -126,6 +138,8 @@ def picture(rows, caption, path):
     axes.invert_yaxis()
     axes.set_xlabel("time of the best peer ÷ time of fastconv")
     figure.legend(loc="outside upper right", ncols=len(threads), frameon=False)
+    if disturbed := sum(map(is_disturbed, rows)):
+        caption += f"\n{disturbed} of {len(rows)} bars were disturbed by other processes"
     figure.supxlabel(caption, fontsize=7)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

@@ -11,8 +11,10 @@ and fill the caches again.
 """
 
 import itertools
+import os
 import statistics
 import time
+from pathlib import Path
 
 SAMPLE = 2e-3
 WARM_UP = 1e-3
@@ -42,6 +44,32 @@ def settle():
         time.sleep(QUIET)
         if time.process_time() - before < QUIET / 10:
             break
+
+
+class Neighbours:
+    """How many processors other processes kept busy since this was made; Linux only, None elsewhere.
+
+    Two threads on two processors, one of which is taken, run ten times slower than one: such times say nothing.
+    """
+
+    def __init__(self):
+        self.start = self.now()
+
+    @staticmethod
+    def now():
+        """Seconds that passed, that all processes have computed, and that this one has."""
+        if not (stat := Path("/proc/stat")).exists():
+            return None
+        user, nice, system, _idle, _waiting, *rest = map(int, stat.read_text().splitlines()[0].split()[1:])
+        interrupts, steal = sum(rest[:2]), rest[2]
+        busy = (user + nice + system + interrupts + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, time.process_time()
+
+    def processors(self):
+        if self.start is None:
+            return None
+        passed, busy, own = (now - start for now, start in zip(self.now(), self.start, strict=True))
+        return max(0.0, (busy - own) / passed)
 
 
 def alternate(runs, settings, rounds, threads):
