@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uintptr_t
 cdef struct Axis:
     int64_t size            # input positions
     int64_t out             # output positions
+    int64_t kernel
     int64_t stride
     int64_t before          # padded positions before the input
     uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before the input
@@ -43,6 +44,7 @@ cdef struct Job:
     int64_t chunk_channels  # channels summed in one chain
     int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel
     int64_t packed          # pixels are packed into panels (im2col); otherwise read along the row where they are (direct)
+    int64_t band            # a tile is image rows × pixels of one channel (direct)
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows
     int64_t tile_lanes
@@ -52,6 +54,7 @@ cdef struct Job:
     int64_t block_tiles     # of these, tiles in one block of work
     int64_t channel_blocks
     int64_t in_place        # input away from the borders may be read where it is
+    int64_t to_output       # whole tiles may be summed where the output is to lie
     int64_t x_last          # offset of the last element that may be read
     int64_t plane           # staged elements of one channel
     int64_t row             # staged elements of one row

@@ -14,13 +14,13 @@ import numpy as np
 from .. import _driver, _isa
 from .._layout import Layout
 from ._lines import lines, runs
-from ._tiling import Shape, block_pixels, cheapest, workspace
+from ._tiling import BAND, PACKED, STRIP, Shape, cheapest, workspace
 
 
 class Tiled:
-    def __init__(self, name, packed):
+    def __init__(self, name, *kinds):
         self.name = name
-        self.packed = packed
+        self.kinds = kinds
 
     def declines(self, geometry):
         return None
@@ -30,7 +30,7 @@ class Tiled:
         return self.tiling(_shape(geometry, _contiguous(geometry), threads)).cost
 
     def tiling(self, shape):
-        return cheapest(shape, self.packed)
+        return cheapest(shape, self.kinds)
 
     def pack(self, convolution, weight, packing):
         """(groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
@@ -58,12 +58,12 @@ class Tiled:
             workspace_bytes=job.pop("workspace") * itemsize,
             flops=geometry.flops,
             packing=tiling.channel_tile,
-            kernel=f"{tiling.tile_rows}x{tiling.tile_lanes} along {'pixels' if tiling.lanes_are_pixels else 'channels'}",
+            kernel=tiling.name,
         )
 
 
-DIRECT = Tiled("direct", packed=False)
-IM2COL = Tiled("im2col", packed=True)
+DIRECT = Tiled("direct", STRIP, BAND)
+IM2COL = Tiled("im2col", PACKED)
 
 SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
 
@@ -105,7 +105,7 @@ def _job(geometry, layout, shape, tiling, tables):
     placed_row = h.stride * h.x
     in_place = (
         w.stride == 1 and w.x == 1 and min(layout.x[1], d.x, h.x) >= 0
-        and (tiling.packed or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
+        and (tiling.kind != STRIP or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
     )
     parts = workspace(shape, tiling, placed_row if in_place else 0)
     tiles = -(-shape.o // tiling.channel_tile)
@@ -128,7 +128,8 @@ def _job(geometry, layout, shape, tiling, tables):
         taps=shape.taps,
         chunk_channels=channels,
         chunk_taps=taps,
-        packed=tiling.packed,
+        packed=tiling.kind == PACKED,
+        band=tiling.kind == BAND,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
         tile_lanes=tiling.tile_lanes,
@@ -138,6 +139,10 @@ def _job(geometry, layout, shape, tiling, tables):
         block_tiles=tiling.block_tiles,
         channel_blocks=channel_blocks,
         in_place=in_place,
+        to_output=(
+            tiling.lanes_are_pixels and w.y == 1 and channels >= shape.c and taps == shape.taps and not layout.add
+            and not (layout.bias and any(layout.bias[1:]))
+        ),
         x_last=_last_element(geometry, layout.x),
         plane=plane,
         row=row,
@@ -159,6 +164,7 @@ def _axis(line, block, run, tables):
     return dict(
         size=line.size,
         out=line.out,
+        kernel=line.kernel,
         stride=line.stride,
         before=line.before,
         head=tables(axis.head),

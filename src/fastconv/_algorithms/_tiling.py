@@ -52,8 +52,14 @@ class Shape(NamedTuple):
         return 1, balanced(self.taps, CHAIN)
 
 
+# What the tiles are made of
+PACKED = "packed"  # pixels flattened across rows, packed into panels
+STRIP = "strip"  # pixels along a row as it lies, and on into the next one
+BAND = "band"  # image rows × pixels along the row, of one channel
+
+
 class Tiling(NamedTuple):
-    packed: bool
+    kind: str
     lanes_are_pixels: bool
     tile_rows: int
     tile_lanes: int
@@ -62,12 +68,26 @@ class Tiling(NamedTuple):
     cost: float  # seconds
 
     @property
+    def name(self):
+        return f"{self.kind} {self.tile_rows}x{self.tile_lanes} along {'pixels' if self.lanes_are_pixels else 'channels'}"
+
+    @property
     def pixel_tile(self):
         return self.tile_lanes if self.lanes_are_pixels else self.tile_rows
 
     @property
     def channel_tile(self):
+        if self.kind == BAND:
+            return 1
         return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
+
+    def pixel_tiles(self, row):
+        """Tiles that cover a block's pixels; `row`: from one image row to the next, as they lie."""
+        _, h, w = self.block
+        if self.kind == BAND:
+            return ceil(h / self.tile_rows) * ceil(w / self.tile_lanes)
+        pixels = (h - 1) * row + w if self.kind == STRIP else h * w
+        return ceil(pixels / self.pixel_tile)
 
 
 class Workspace(NamedTuple):
@@ -87,19 +107,13 @@ def workspace(shape, tiling, placed_row=0):
     channels, taps = shape.chunk
     d, h, w = (runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True))
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel
-    tiles = ceil(block_pixels(tiling, max(w, placed_row)) / tiling.pixel_tile) * tiling.block_tiles
+    tiles = tiling.pixel_tiles(max(w, placed_row)) * tiling.block_tiles
     single = channels >= shape.c and taps == shape.taps
     return Workspace(
-        staged=_aligned(channels * d * h * w + slack),
-        panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.packed else 0),
+        staged=_aligned(channels * d * h * w + (tiling.tile_rows if tiling.kind == BAND else 0) * w + slack),
+        panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.kind == PACKED else 0),
         sums=_aligned((1 if single else tiles) * tiling.tile_rows * tiling.tile_lanes),
     )
-
-
-def block_pixels(tiling, row):
-    """Pixels that a block's tiles run over: its own, or, unpacked, those of whole rows as they lie."""
-    _, h, w = tiling.block
-    return h * w if tiling.packed else (h - 1) * row + w
 
 
 def _aligned(elements):
@@ -107,13 +121,14 @@ def _aligned(elements):
 
 
 @lru_cache(256)
-def cheapest(shape, packed):
-    """The cheapest tiling of `direct` (not packed) or of `im2col` (packed)."""
+def cheapest(shape, kinds):
+    """The cheapest tiling of these kinds."""
     candidates = (
         tiling
         for block in _blocks(shape)
-        for role, rows, lanes in _tiles(shape, packed, block)
-        for tiling in _channel_blocks(shape, packed, role, rows, lanes, block)
+        for kind in kinds
+        for role, rows, lanes in TILES[kind](shape, block)
+        for tiling in _channel_blocks(shape, kind, role, rows, lanes, block)
     )
     return min(candidates, key=lambda tiling: tiling.cost)
 
@@ -132,30 +147,39 @@ def _blocks(shape):
     return sorted(blocks)
 
 
-def _tiles(shape, packed, block):
-    """(lanes are pixels, rows, lanes) worth a try."""
-    width = _isa.kernels.LANES[shape.dtype]
+def _packed_tiles(shape, block):
+    """(lanes are pixels, rows, lanes) worth a try: either role."""
+    lanes = 2 * _isa.kernels.LANES[shape.dtype]
     most = _isa.kernels.TILE_ROWS
-    if not packed:
-        rows = min(_isa.kernels.STRIPS, key=lambda rows: (ceil(shape.o / rows), rows))
-        return [(True, rows, _isa.kernels.STRIPS[rows] * width)]
-    least = max(1, most // 2)
-    pixels = block[1] * block[2]
-    return [
-        (lanes_are_pixels, _even_rows(rows, least, most), 2 * width)
-        for lanes_are_pixels, rows in ((True, shape.o), (False, pixels))
-    ]
+    return [(True, _even_rows(shape.o, most), lanes), (False, _even_rows(block[1] * block[2], most), lanes)]
 
 
-def _even_rows(count, least, most):
+def _strip_tiles(shape, block):
+    strips = _isa.kernels.STRIPS
+    rows = min(strips, key=lambda rows: (ceil(shape.o / rows), rows))
+    return [(True, rows, strips[rows] * _isa.kernels.LANES[shape.dtype])]
+
+
+def _band_tiles(shape, block):
+    rows, vectors = _isa.kernels.BAND_SHAPE
+    line = shape.lines[1]
+    if line.kernel < rows - 1 or line.stride > 1 or line.dilation > 1 or shape.taps > CHAIN:
+        return []
+    return [(True, rows, count * _isa.kernels.LANES[shape.dtype]) for count in range(1, vectors + 1)]
+
+
+TILES = {PACKED: _packed_tiles, STRIP: _strip_tiles, BAND: _band_tiles}
+
+
+def _even_rows(count, most):
     """Rows of a tile for `count` of them: few idle ones, and not so few rows that loads outnumber multiply-adds."""
     if count <= most:
         return count
-    return min(range(least, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
+    return min(range(most // 2, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
 
 
-def _channel_blocks(shape, packed, role, rows, lanes, block):
-    tiling = Tiling(packed, role, rows, lanes, block, 1, 0.0)
+def _channel_blocks(shape, kind, role, rows, lanes, block):
+    tiling = Tiling(kind, role, rows, lanes, block, 1, 0.0)
     tiles = ceil(shape.o / tiling.channel_tile)
     items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
     for block_tiles in sorted({tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}):
@@ -174,11 +198,15 @@ def _block_cost(shape, tiling):
     vectors = tiling.tile_lanes // width
     staged = [runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True)]
     row = staged[2]
-    pixel_tiles = ceil(block_pixels(tiling, row) / tiling.pixel_tile)
+    pixel_tiles = tiling.pixel_tiles(row)
     tiles = pixel_tiles * tiling.block_tiles
 
-    loads = tiling.tile_rows / 2 + vectors * (1 if tiling.packed else 2)
-    multiply = products * max(tiling.tile_rows * vectors, loads, 8)
+    if tiling.kind == BAND:
+        shared = (shape.lines[1].kernel + tiling.tile_rows - 1) / shape.lines[1].kernel  # rows loaded for one row of the kernel
+        loads = 2 * vectors * shared + tiling.tile_rows / 2 + 2
+    else:
+        loads = tiling.tile_rows / 2 + vectors * (1 if tiling.kind == PACKED else 2)
+    multiply = products * max(tiling.tile_rows * vectors, loads, 4)
     flush = chains * (TILE + 2 * tiling.tile_rows * vectors)
     contiguous = shape.lines[2].y == 1 if tiling.lanes_are_pixels else shape.y_o == 1
     outputs = tiling.tile_rows * tiling.tile_lanes
@@ -193,7 +221,7 @@ def _block_cost(shape, tiling):
     if line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
         stage = 0  # read in place
     pack = 0
-    if tiling.packed:
+    if tiling.kind == PACKED:
         pieces = 1 + (tiling.pixel_tile - 1) / tiling.block[2]
         pack = products * pixel_tiles * PACK_PIECE * pieces * ceil(tiling.pixel_tile / width)
     excess = max(1.0, workspace(shape, tiling).total * (4 if shape.dtype == "float32" else 8) / WORKSPACE)

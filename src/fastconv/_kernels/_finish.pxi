@@ -1,28 +1,35 @@
 """The last pass over a tile, while it is in cache: + bias, + add, activation, and out through any strides.
 
-The tile holds sums[row, lane]; pixels run along one of the two, output channels along the other.
+The tile holds sums[row, lane]; pixels run along one of the two, output channels along the other, or both are image axes.
 """
 
 
 cdef struct Tile:
-    # Channels and pixels of one tile, as positions in the output; pixel p lies at (p // row, p % row) of the block
+    # Pixel p of the tile is the output at (h + (p + pixel) // row, w + (p + pixel) % row) of the block, if that is below w + width
     int64_t channel         # first one, of all groups
     int64_t channels
-    int64_t pixel           # first one
+    int64_t pixel
     int64_t pixels
-    int64_t row             # pixels from one image row to the next; those beyond the block's width are no output
-    int64_t channel_step    # distance in the tile
+    int64_t row
+    int64_t width
+    int64_t h
+    int64_t w
+    int64_t step            # elements from one row of sums to the next
+    int64_t channel_step    # distance of two channels' sums
     int64_t pixel_step
+    bint in_output          # the sums lie where the output is to lie
 
 
-cdef inline int64_t next_piece(const Tile* tile, const Block* block, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
+cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
     """Length of the next piece of an image row at or after `lane`; 0 at the tile's end.  Moves `lane` to its first pixel."""
     cdef int64_t width
     while lane[0] < tile.pixels:
         h[0] = (tile.pixel + lane[0]) // tile.row
         w[0] = tile.pixel + lane[0] - h[0] * tile.row
-        width = block.count[2] - w[0]
+        width = tile.width - w[0]
         if width > 0:
+            h[0] += tile.h
+            w[0] += tile.w
             return width if width < tile.pixels - lane[0] else tile.pixels - lane[0]
         lane[0] += tile.row - w[0]
     return 0
@@ -37,78 +44,84 @@ cdef void add_strided(
             sums[i * tile.channel_step + p * tile.pixel_step] += values[i * channel_stride + p * w_stride]
 
 
-cdef void store_piece(
-    const real* sums, const Tile* tile, real* y, int64_t channel_stride, int64_t w_stride, int64_t count
+cdef inline void store_piece(
+    const real* sums, const Tile* tile, real* y, int64_t channel_stride, int64_t w_stride, int64_t count, vector* as_vectors
 ) noexcept nogil:
     cdef int64_t i, p
     if tile.pixel_step == 1 and w_stride == 1:
         for i in range(tile.channels):
-            memcpy(y + i * channel_stride, sums + i * tile.channel_step, <size_t> count * sizeof(real))
+            move(<vector*> (y + i * channel_stride), sums + i * tile.channel_step, count)
     elif tile.channel_step == 1 and channel_stride == 1:
         for p in range(count):
-            memcpy(y + p * w_stride, sums + p * tile.pixel_step, <size_t> tile.channels * sizeof(real))
-    else:
+            move(<vector*> (y + p * w_stride), sums + p * tile.pixel_step, tile.channels)
+    elif tile.pixel_step > 1:
         for i in range(tile.channels):
             for p in range(count):
-                y[i * channel_stride + p * w_stride] = sums[i * tile.channel_step + p * tile.pixel_step]
+                y[i * channel_stride + p * w_stride] = sums[i + p * tile.pixel_step]
+    else:
+        for p in range(count):
+            for i in range(tile.channels):
+                y[i * channel_stride + p * w_stride] = sums[i * tile.channel_step + p]
 
 
-cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* rows) noexcept nogil:
+cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     """A tied bias: one value for each channel."""
     cdef const real* bias = <const real*> job.bias + tile.channel * job.bias_o
     cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef int64_t bias_o = 0 if job.band else job.bias_o
     cdef int64_t i, v
     cdef real values[MOST_LANES]
     if job.lanes_are_pixels:
-        for i in range(tile.channels):
+        for i in range(job.tile_rows if job.band else tile.channels):
             for v in range(vectors):
-                add_scalar(rows[i * vectors + v], bias[i * job.bias_o])
+                add_scalar((<vector*> (sums + i * tile.step))[v], bias[i * bias_o])
     else:
         for i in range(job.tile_lanes):
-            values[i] = bias[i * job.bias_o] if i < tile.channels else 0
+            values[i] = bias[i * bias_o] if i < tile.channels else 0
         for i in range(tile.pixels):
             for v in range(vectors):
-                rows[i * vectors + v] += (<vector*> values)[v]
+                (<vector*> (sums + i * tile.step))[v] += (<vector*> values)[v]
 
 
-cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sums, vector* rows) noexcept nogil:
-    """`sums` and `rows` are the same tile, as scalars and as vectors."""
+cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t d = block.first[0]
-    cdef int64_t lane = 0, h, w, count
+    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef int64_t lane = 0, i, h, w, count
     cdef bint tied = axis[0].bias == 0 and axis[1].bias == 0 and axis[2].bias == 0
     if job.bias and tied:
-        add_bias(job, tile, sums, rows)
+        add_bias(job, tile, sums, as_vectors)
     if (job.bias and not tied) or job.add:
-        count = next_piece(tile, block, &lane, &h, &w)
+        count = next_piece(tile, &lane, &h, &w)
         while count:
-            h += block.first[1]
-            w += block.first[2]
             if job.bias and not tied:
                 add_strided(
                     sums + lane * tile.pixel_step, tile,
-                    <const real*> job.bias + tile.channel * job.bias_o + d * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
+                    <const real*> job.bias + tile.channel * job.bias_o
+                    + block.first[0] * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
                     job.bias_o, axis[2].bias, count,
                 )
             if job.add:
                 add_strided(
                     sums + lane * tile.pixel_step, tile,
                     <const real*> job.add + block.n * job.add_n + tile.channel * job.add_o
-                    + d * axis[0].add + h * axis[1].add + w * axis[2].add,
+                    + block.first[0] * axis[0].add + h * axis[1].add + w * axis[2].add,
                     job.add_o, axis[2].add, count,
                 )
             lane += count
-            count = next_piece(tile, block, &lane, &h, &w)
+            count = next_piece(tile, &lane, &h, &w)
         lane = 0
-    activate(rows, job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector), job.activation)
-    count = next_piece(tile, block, &lane, &h, &w)
+    if job.activation:
+        for i in range(job.tile_rows):
+            activate(<vector*> (sums + i * tile.step), vectors, job.activation)
+    if tile.in_output:
+        return
+    count = next_piece(tile, &lane, &h, &w)
     while count:
-        h += block.first[1]
-        w += block.first[2]
         store_piece(
             sums + lane * tile.pixel_step, tile,
-            <real*> job.y + block.n * job.y_n + tile.channel * job.y_o + d * axis[0].y + h * axis[1].y + w * axis[2].y,
-            job.y_o, axis[2].y, count,
+            <real*> job.y + block.n * job.y_n + tile.channel * job.y_o
+            + block.first[0] * axis[0].y + h * axis[1].y + w * axis[2].y,
+            job.y_o, axis[2].y, count, as_vectors,
         )
         lane += count
-        count = next_piece(tile, block, &lane, &h, &w)
+        count = next_piece(tile, &lane, &h, &w)

@@ -5,6 +5,15 @@ in order: `im2col` (packed panels) and `direct` (rows read where they are), eith
 """
 
 
+cdef struct Operands:
+    # A chain's operands: of pixel p (flattened, or of the image) tap k is at base[rows[k] + h * row + w]
+    int64_t row
+    int64_t product         # first product of the chain, in the weight's order
+    int64_t length
+    bint first
+    bint last
+
+
 cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nogil:
     """Item number → block; channel blocks vary fastest, so that a block of the input is met again while it is in cache."""
     cdef const Axis* axis
@@ -22,89 +31,133 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
 
 
 cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
-    cdef const Axis* h = &job.axis[1]
-    cdef const Axis* w = &job.axis[2]
     cdef Block block
-    cdef Tile piece
-    cdef real* panel = workspace + job.panel_at
-    cdef vector* to
+    cdef Operands chain
     cdef const real* x
     cdef const real* base
-    cdef const real* pixels
-    cdef const real* weight
     cdef const int64_t* rows
-    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
-    cdef int64_t channel, channels, tap, chain, row, total, pixel, t, i
-    cdef int64_t products = job.c * job.taps
-    cdef bint placed, first, last
-    cdef bint single = job.c <= job.chunk_channels and job.taps <= job.chunk_taps
+    cdef int64_t channel, channels, tap, i
+    cdef bint placed
 
     locate(job, item, &block)
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
     placed = job.in_place and lies_inside(job, &block)
     if placed:
         rows = <const int64_t*> job.placed_rows
-        row = h.stride * h.x
+        chain.row = job.axis[1].stride * job.axis[1].x
         for i in range(3):
             x += (block.first[i] * job.axis[i].stride - job.axis[i].before) * job.axis[i].x
     else:
         rows = <const int64_t*> job.staged_rows
-        row = job.row
-    piece.row = block.count[2] if job.packed else row
-    total = (block.count[1] - 1) * piece.row + block.count[2]
-    if job.lanes_are_pixels:
-        piece.channel_step = job.tile_lanes
-        piece.pixel_step = 1
-    else:
-        piece.channel_step = 1
-        piece.pixel_step = job.tile_lanes
+        chain.row = job.row
 
     channel = 0
     while channel < job.c:
         channels = bounded(job.c - channel, 0, job.chunk_channels)
-        if placed:
-            base = x + channel * job.x_c
-        else:
-            stage(job, &block, x + channel * job.x_c, channels, workspace)
+        base = x + channel * job.x_c
+        if not placed:
+            stage(job, &block, base, channels, <vector*> workspace)
             base = workspace
         tap = 0
         while tap < job.taps:
-            chain = channels * bounded(job.taps - tap, 0, job.chunk_taps)
-            first = channel == 0 and tap == 0
-            last = channel + channels == job.c and tap + job.chunk_taps >= job.taps
-            pixel = 0
-            while pixel < total:
-                piece.pixel = pixel
-                piece.pixels = bounded(total - pixel, 0, job.pixel_tile)
-                if job.packed:
-                    pack[real, vector](
-                        job, base, rows + tap, row, block.count[2], chain, pixel, piece.pixels, <vector*> panel,
-                    )
-                    pixels = panel
-                else:
-                    pixels = base + pixel
-                for t in range(block.tiles):
-                    weight = <const real*> job.weight + (
-                        (block.group * job.channel_tiles + block.tile + t) * products + channel * job.taps + tap
-                    ) * job.channel_tile
-                    to = sums
-                    if not single:
-                        to += (pixel // job.pixel_tile * job.block_tiles + t) * job.tile_rows * vectors
-                    if job.lanes_are_pixels:
-                        tile[real, vector](
-                            job.tile_rows, vectors, weight, pixels,
-                            <const int64_t*> job.packed_rows if job.packed else rows + tap, chain, to, first,
-                        )
-                    else:
-                        tile[real, vector](
-                            job.tile_rows, vectors, pixels, weight, <const int64_t*> job.packed_rows, chain, to, first,
-                        )
-                    if last:
-                        piece.channel = block.group * job.o + (block.tile + t) * job.channel_tile
-                        piece.channels = bounded(
-                            job.o - (block.tile + t) * job.channel_tile, 0, job.channel_tile
-                        )
-                        finish(job, &block, &piece, <real*> to, to)
-                pixel += job.pixel_tile
+            chain.product = channel * job.taps + tap
+            chain.length = channels * bounded(job.taps - tap, 0, job.chunk_taps)
+            chain.first = chain.product == 0
+            chain.last = chain.product + chain.length == job.c * job.taps
+            if job.band:
+                bands(job, &block, &chain, base, rows, sums)
+            else:
+                tiles(job, &block, &chain, base, rows + tap, workspace + job.panel_at, sums)
             tap += job.chunk_taps
         channel += job.chunk_channels
+
+
+cdef void tiles(
+    const Job* job, const Block* block, const Operands* chain, const real* base, const int64_t* rows, real* panel, vector* sums
+) noexcept nogil:
+    """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
+    cdef Tile tile
+    cdef int64_t total, pixel, t, slot = 0
+    cdef const real* pixels
+    tile.h = block.first[1]
+    tile.w = block.first[2]
+    tile.width = block.count[2]
+    tile.row = chain.row if block.count[1] > 1 and not job.packed else tile.width
+    total = (block.count[1] - 1) * tile.row + tile.width
+    pixel = 0
+    while pixel < total:
+        tile.pixel = pixel
+        tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
+        if job.packed:
+            pack(job, base, rows, chain.row, tile.width, chain.length, pixel, tile.pixels, <vector*> panel)
+            pixels = panel
+        else:
+            pixels = base + pixel
+        for t in range(block.tiles):
+            multiply(job, block, chain, &tile, block.tile + t, pixels, rows, sums, slot)
+            slot += 1
+        pixel += job.pixel_tile
+
+
+cdef void bands(
+    const Job* job, const Block* block, const Operands* chain, const real* base, const int64_t* rows, vector* sums
+) noexcept nogil:
+    """Tiles of image rows × pixels of one channel."""
+    cdef Tile tile
+    cdef int64_t h = 0, w, t, slot = 0
+    tile.pixel = 0
+    tile.row = job.tile_lanes
+    while h < block.count[1]:
+        tile.h = block.first[1] + h
+        tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * job.tile_lanes
+        w = 0
+        while w < block.count[2]:
+            tile.w = block.first[2] + w
+            tile.width = bounded(block.count[2] - w, 0, job.tile_lanes)
+            for t in range(block.tiles):
+                multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row + w, rows, sums, slot)
+                slot += 1
+            w += job.tile_lanes
+        h += job.tile_rows
+
+
+cdef inline void multiply(
+    const Job* job, const Block* block, const Operands* chain, Tile* piece, int64_t channel_tile,
+    const real* pixels, const int64_t* rows, vector* sums, int64_t slot,
+) noexcept nogil:
+    """Add one chain to one tile, and finish the tile after its last chain."""
+    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef int64_t h, w, lane = 0
+    cdef const real* weight = <const real*> job.weight + (
+        (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
+    ) * job.channel_tile
+    piece.channel = block.group * job.o + channel_tile * job.channel_tile
+    piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
+    piece.in_output = job.to_output and next_piece(piece, &lane, &h, &w) == job.tile_lanes and (
+        piece.pixels == job.tile_rows * job.tile_lanes if job.band else piece.channels == job.tile_rows
+    )
+    if piece.in_output:
+        piece.step = job.axis[1].y if job.band else job.y_o
+        sums = <vector*> (
+            <real*> job.y + block.n * job.y_n + piece.channel * job.y_o
+            + block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
+        )
+    else:
+        piece.step = job.tile_lanes
+        if not (chain.first and chain.last):
+            sums += slot * job.tile_rows * vectors
+    piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
+    piece.channel_step = piece.step if job.lanes_are_pixels else 1
+    if job.band:
+        band(
+            vectors, weight, pixels, rows, chain.row, chain.length // (job.axis[1].kernel * job.axis[2].kernel),
+            job.axis[1].kernel, job.axis[2].kernel, sums, piece.step, chain.first,
+        )
+    elif not job.lanes_are_pixels:
+        tile(job.tile_rows, vectors, pixels, weight, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
+    elif job.packed:
+        tile(job.tile_rows, vectors, weight, pixels, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
+    else:
+        tile(job.tile_rows, vectors, weight, pixels, rows, chain.length, sums, piece.step, chain.first)
+    if chain.last:
+        finish(job, block, piece, <real*> sums, sums)

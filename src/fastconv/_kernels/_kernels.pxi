@@ -19,6 +19,8 @@ cdef extern from "vector.h" nogil:
         STRIP2
         STRIP3
         STRIP4
+        BAND
+        BAND_ROWS
         MOST_LANES
     void broadcast(...)
     void multiply_add(...)
@@ -40,6 +42,8 @@ ctypedef fused vector:
     vdouble
 
 include "_tile.pxi"
+include "_band.pxi"
+include "_move.pxi"
 include "_stage.pxi"
 include "_pack.pxi"
 include "_activation.pxi"
@@ -62,4 +66,5 @@ cdef block_function _forward_float64 = forward_float64
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 TILE_ROWS = ROWS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
+BAND_SHAPE = (BAND_ROWS, BAND)
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}

@@ -38,45 +38,24 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
     return low if value < low else high if value > high else value
 
 
-cdef inline void gather(real* target, const real* source, int64_t step, int64_t count) noexcept nogil:
-    cdef int64_t i
-    if step == 1:
-        memcpy(target, source, <size_t> count * sizeof(real))
-    else:
-        for i in range(count):
-            target[i] = source[i * step]
-
-
-cdef void stage_row(
-    const Job* job, const Block* block, const real* source, int64_t channels, real* target
-) noexcept nogil:
-    """One row of every channel: (channels, w) at strides (x_c, x) → (channels, staged w) at strides (plane, 1)."""
+cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, vector* staged) noexcept nogil:
     cdef const Axis* w = &job.axis[2]
-    cdef real constant = <real> job.padding_value
-    cdef int64_t run, count, origin, low, high, c, a, position, slot = 0
-    cdef real* to
-    cdef const real* row
+    cdef int64_t run, count, origin, low, high, slot = 0
     for run in range(w.runs):
         count = run_count(w, run) - (w.block - block.count[2])
         origin = block.first[2] * w.stride + run_origin(w, run)
         # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
         low = bounded((w.before - origin + w.stride - 1) // w.stride, 0, count)
         high = bounded((w.before + w.size - origin + w.stride - 1) // w.stride, low, count)
-        for c in range(channels):
-            to = target + c * job.plane + slot
-            row = source + c * job.x_c
-            for a in range(low):
-                position = source_of(w, origin + a * w.stride)
-                to[a] = constant if position < 0 else row[position * w.x]
-            if high > low:
-                gather(to + low, row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
-            for a in range(high, count):
-                position = source_of(w, origin + a * w.stride)
-                to[a] = constant if position < 0 else row[position * w.x]
+        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + slot), origin, low, high, count)
         slot += run_count(w, run)
 
 
-cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, real* staged) noexcept nogil:
+cdef inline void stage_columns(
+    const Job* job, const Block* block, const real* source, int64_t channels, vector* staged,
+    int64_t origin, int64_t low, int64_t high, int64_t count,
+) noexcept nogil:
+    """One run of columns, for every row and channel."""
     cdef const Axis* d = &job.axis[0]
     cdef const Axis* h = &job.axis[1]
     cdef int64_t run_d, run_h, i, j, c, a, depth, line, slot_d = 0, slot_h
@@ -88,15 +67,42 @@ cdef void stage(const Job* job, const Block* block, const real* source, int64_t 
             for run_h in range(h.runs):
                 for j in range(run_count(h, run_h) - (h.block - block.count[1])):
                     line = source_of(h, block.first[1] * h.stride + run_origin(h, run_h) + j * h.stride)
-                    target = staged + ((slot_d + i) * h.staged + slot_h + j) * job.row
+                    target = <real*> staged + ((slot_d + i) * h.staged + slot_h + j) * job.row
                     if depth >= 0 and line >= 0:
-                        stage_row(job, block, source + depth * d.x + line * h.x, channels, target)
+                        stage_row[real, vector](
+                            job, source + depth * d.x + line * h.x, channels, <vector*> target, origin, low, high, count
+                        )
                     else:
                         for c in range(channels):
-                            for a in range(job.row):
+                            for a in range(count):
                                 target[c * job.plane + a] = <real> job.padding_value
                 slot_h += run_count(h, run_h)
         slot_d += run_count(d, run_d)
+
+
+cdef inline void stage_row(
+    const Job* job, const real* source, int64_t channels, vector* target,
+    int64_t origin, int64_t low, int64_t high, int64_t count,
+) noexcept nogil:
+    """A row of every channel: (channels, w) at strides (x_c, x) → (channels, staged w) at strides (plane, 1)."""
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t c, a
+    cdef const real* row
+    cdef real* to
+    for c in range(channels):
+        row = source + c * job.x_c
+        to = <real*> target + c * job.plane
+        for a in range(low):
+            to[a] = border(job, w, row, origin + a * w.stride)
+        if high > low:
+            gather(<vector*> (to + low), row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
+        for a in range(high, count):
+            to[a] = border(job, w, row, origin + a * w.stride)
+
+
+cdef inline real border(const Job* job, const Axis* axis, const real* row, int64_t padded) noexcept nogil:
+    cdef int64_t position = source_of(axis, padded)
+    return <real> job.padding_value if position < 0 else row[position * axis.x]
 
 
 cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
@@ -110,4 +116,6 @@ cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
         if start < 0 or stop >= axis.size:
             return False
         last += stop * axis.x
+    if job.band:
+        last += (job.tile_rows - 1) * job.axis[1].x
     return last <= job.x_last

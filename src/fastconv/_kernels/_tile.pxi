@@ -3,11 +3,13 @@
     tile[i, :] += sum over k of factors[k, i] * operands[rows[k] + (0 .. lanes)]
 
 `factors` is a panel of k × rows scalars; `operands` are vectors, packed or where they lie.  Either side may be the weights.
+The rows of sums lie `step` elements apart.
 """
 
 
 cdef inline void tile_of(
-    int m, int vectors, const real* factors, const real* operands, const int64_t* rows, int64_t chain, vector* sums, bint first
+    int m, int vectors, const real* factors, const real* operands, const int64_t* rows,
+    int64_t chain, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     cdef vector total[ROWS][STRIP1]
     cdef vector operand[STRIP1]
@@ -28,51 +30,52 @@ cdef inline void tile_of(
     if not first:
         for i in range(m):
             for v in range(vectors):
-                total[i][v] += sums[i * vectors + v]
+                total[i][v] += (<vector*> (<real*> sums + i * step))[v]
     for i in range(m):
         for v in range(vectors):
-            sums[i * vectors + v] = total[i][v]
+            (<vector*> (<real*> sums + i * step))[v] = total[i][v]
 
 
 cdef void tile(
-    int64_t m, int64_t vectors, const real* factors, const real* operands, const int64_t* rows, int64_t chain, vector* sums, bint first
+    int64_t m, int64_t vectors, const real* factors, const real* operands, const int64_t* rows,
+    int64_t chain, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     """The instances: two vectors for every number of rows; more where few rows would leave the sums waiting for each other."""
     if vectors == 2:
         if m == ROWS:
-            tile_of(ROWS, 2, factors, operands, rows, chain, sums, first)
+            tile_of(ROWS, 2, factors, operands, rows, chain, sums, step, first)
         elif m == 1:
-            tile_of(1, 2, factors, operands, rows, chain, sums, first)
+            tile_of(1, 2, factors, operands, rows, chain, sums, step, first)
         elif m == 2:
-            tile_of(2, 2, factors, operands, rows, chain, sums, first)
+            tile_of(2, 2, factors, operands, rows, chain, sums, step, first)
         elif m == 3:
-            tile_of(3, 2, factors, operands, rows, chain, sums, first)
+            tile_of(3, 2, factors, operands, rows, chain, sums, step, first)
         elif m == 4:
-            tile_of(4, 2, factors, operands, rows, chain, sums, first)
+            tile_of(4, 2, factors, operands, rows, chain, sums, step, first)
         elif m == 5:
-            tile_of(5, 2, factors, operands, rows, chain, sums, first)
+            tile_of(5, 2, factors, operands, rows, chain, sums, step, first)
         elif ROWS > 6:
             if m == 6:
-                tile_of(6, 2, factors, operands, rows, chain, sums, first)
+                tile_of(6, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 7:
-                tile_of(7, 2, factors, operands, rows, chain, sums, first)
+                tile_of(7, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 8:
-                tile_of(8, 2, factors, operands, rows, chain, sums, first)
+                tile_of(8, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 9:
-                tile_of(9, 2, factors, operands, rows, chain, sums, first)
+                tile_of(9, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 10:
-                tile_of(10, 2, factors, operands, rows, chain, sums, first)
+                tile_of(10, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 11:
-                tile_of(11, 2, factors, operands, rows, chain, sums, first)
+                tile_of(11, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 12:
-                tile_of(12, 2, factors, operands, rows, chain, sums, first)
+                tile_of(12, 2, factors, operands, rows, chain, sums, step, first)
             elif m == 13:
-                tile_of(13, 2, factors, operands, rows, chain, sums, first)
+                tile_of(13, 2, factors, operands, rows, chain, sums, step, first)
     elif m == 1:
-        tile_of(1, STRIP1, factors, operands, rows, chain, sums, first)
+        tile_of(1, STRIP1, factors, operands, rows, chain, sums, step, first)
     elif m == 2:
-        tile_of(2, STRIP2, factors, operands, rows, chain, sums, first)
+        tile_of(2, STRIP2, factors, operands, rows, chain, sums, step, first)
     elif m == 3:
-        tile_of(3, STRIP3, factors, operands, rows, chain, sums, first)
+        tile_of(3, STRIP3, factors, operands, rows, chain, sums, step, first)
     elif m == 4:
-        tile_of(4, STRIP4, factors, operands, rows, chain, sums, first)
+        tile_of(4, STRIP4, factors, operands, rows, chain, sums, step, first)

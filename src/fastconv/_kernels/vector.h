@@ -13,7 +13,7 @@
 #define CYTHON_INLINE inline __attribute__((always_inline, unused))
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
- * STRIPn: vectors in a tile of n rows that is to run along a row of the image. */
+ * STRIPn: vectors in a tile of n channels that runs along a row of the image; BAND: most vectors in one of BAND_ROWS image rows. */
 #if defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 14
@@ -21,6 +21,7 @@
 #define STRIP2 8
 #define STRIP3 8
 #define STRIP4 6
+#define BAND 4
 #elif defined(__AVX2__)
 #define BYTES 32
 #define ROWS 6
@@ -28,6 +29,7 @@
 #define STRIP2 4
 #define STRIP3 3
 #define STRIP4 2
+#define BAND 2
 #else
 #define BYTES 16
 #define ROWS 6
@@ -35,8 +37,10 @@
 #define STRIP2 4
 #define STRIP3 3
 #define STRIP4 2
+#define BAND 2
 #endif
 
+#define BAND_ROWS 4
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
 
 typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
