@@ -191,11 +191,11 @@ def test_cgroup_quota(tmp_path, groups, mounts, folders, limit):
         path.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (path / name).write_text(text)
-    assert _cgroup.cpu_limit(tmp_path) == limit
+    assert _cgroup.cpu_limit(str(tmp_path)) == limit
 
 
 def test_no_cgroups_on_other_systems(tmp_path):
-    assert _cgroup.cpu_limit(tmp_path) is None
+    assert _cgroup.cpu_limit(str(tmp_path)) is None
 
 
 class TestSetting:

@@ -5,7 +5,7 @@ quota is stopped until the next period. Groups nest, and the narrowest one binds
 side by side.
 """
 
-from pathlib import Path, PurePosixPath
+from posixpath import join, relpath
 
 
 def cpu_limit(root="/"):
@@ -13,19 +13,18 @@ def cpu_limit(root="/"):
 
     Parameters
     ----------
-    root : str or Path
+    root : str
         Where ``/proc`` and the mount points are found.
     """
-    root = Path(root)
-    quotas = [quota for folder, stop in _folders(root) for quota in _quotas(folder, stop)]
+    quotas = (quota for folder in _folders(root) for quota in _quotas(folder))
     return min((max(1, -(-quota // period)) for quota, period in quotas), default=None)
 
 
 def _folders(root):
-    """Yield (folder of the process' group, mount point) for each hierarchy that limits processors."""
+    """Yield the folders of the process' group and of those around it, in each hierarchy that limits processors."""
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+        groups = _read(root, "proc/self/cgroup").splitlines()
+        mounts = _read(root, "proc/self/mountinfo").splitlines()
     except OSError:  # not Linux
         return
     # "4:cpu,cpuacct:/path" in version 1; "0::/path" in version 2
@@ -40,38 +39,33 @@ def _folders(root):
         kind, _, options = system.split(" ", 2)
         if kind in paths and (kind == "cgroup2" or "cpu" in options.split(",")):
             mounted, point = (field.replace("\\040", " ") for field in mount.split(" ")[3:5])
-            stop = root / point.lstrip("/")
-            yield _below(stop, paths[kind], mounted), stop
+            below = relpath(paths[kind], mounted).split("/")
+            # A container that sees the host's paths, but has its own group mounted, is in that group.
+            inside = [] if below[0] in (".", "..") else below
+            for depth in range(len(inside) + 1):
+                yield join(root, point.lstrip("/"), *inside[:depth])
 
 
-def _below(point, path, mounted):
-    """The folder of the group ``path`` where the group ``mounted`` is mounted at ``point``."""
-    path = PurePosixPath(path)
-    # In a container that sees the host's paths, but has its own group mounted, they need not match: it is that group.
-    if ".." in path.parts or not path.is_relative_to(mounted):
-        return point
-    return point / path.relative_to(mounted)
-
-
-def _quotas(folder, stop):
-    """Yield (quota, period) of the group and of those around it, as far as they are mounted."""
-    while True:
-        for read in (_version_2, _version_1):
-            try:
-                quota, period = read(folder)
-            except (OSError, ValueError):  # no such file, or "max"
-                continue
-            if quota > 0 and period > 0:  # -1: no limit
-                yield quota, period
-        if folder == stop:
-            return
-        folder = folder.parent
+def _quotas(folder):
+    """Yield the group's (quota, period), if it has one."""
+    for read in (_version_2, _version_1):
+        try:
+            quota, period = read(folder)
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:  # -1: no limit
+            yield quota, period
 
 
 def _version_2(folder):
-    quota, period = (folder / "cpu.max").read_text().split()
+    quota, period = _read(folder, "cpu.max").split()
     return int(quota), int(period)
 
 
 def _version_1(folder):
-    return int((folder / "cpu.cfs_quota_us").read_text()), int((folder / "cpu.cfs_period_us").read_text())
+    return int(_read(folder, "cpu.cfs_quota_us")), int(_read(folder, "cpu.cfs_period_us"))
+
+
+def _read(folder, name):
+    with open(join(folder, name), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
