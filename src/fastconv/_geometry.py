@@ -259,6 +259,8 @@ class Geometry:
 
 def _one_stride(sizes, strides):
     """The stride of the batch axes as one axis, in bytes, or None where they do not collapse."""
+    if 0 in sizes:
+        return 0
     axes = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]
     if any(outer != inner * size for (_, outer), (size, inner) in pairwise(axes)):
         return None
