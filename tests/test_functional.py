@@ -262,5 +262,5 @@ def test_the_environment_forces(monkeypatch):
         np.testing.assert_array_equal(fastconv.conv1d(x, weight), np.full((1, 1, 7), 3.0))
     assert fastconv.explain(x.shape, weight.shape, algorithm="reference").algorithm == "reference"
     monkeypatch.setenv("FASTCONV_ALGORITHM", "imtocol")
-    with pytest.raises(ValueError, match="FASTCONV_ALGORITHM.*imtocol.*im2col"):
+    with pytest.raises(ValueError, match=r"FASTCONV_ALGORITHM.*imtocol.*im2col"):
         fastconv.conv1d(x, weight)

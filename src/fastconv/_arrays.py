@@ -38,6 +38,11 @@ class Types(NamedTuple):
     def is_complex(self):
         return self.result.kind == "c"
 
+    @property
+    def of_parts(self):
+        """The types of the real calls that a complex one is composed of; for real types themselves."""
+        return Types(self.computed, self.computed) if self.is_complex else self
+
 
 @lru_cache(maxsize=256)
 def promote(**dtypes):

@@ -19,7 +19,7 @@ def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
     value = _padding_value(arguments)
     arguments = arguments._replace(activation=None, padding_value=0.0)
     bias_shape = None if bias is None else bias.shape
-    shape = Convolution.parse(rank, weight.shape, bias_shape, types.computed, arguments).at(x.shape).out_shape
+    shape = Convolution.parse(rank, weight.shape, bias_shape, types.of_parts, arguments).at(x.shape).out_shape
     if out is None:
         out = np.empty(shape, types.result)
     else:

@@ -69,10 +69,10 @@ class Convolution:
     dtype: np.dtype
 
     @classmethod
-    def parse(cls, rank, weight_shape, bias_shape, dtype, arguments):
+    def parse(cls, rank, weight_shape, bias_shape, types, arguments):
         """Check everything that can be checked without an input.
 
-        `rank` None takes the rank from the weight.
+        `rank` None takes the rank from the weight; `types` are the ``_arrays.Types`` of the call.
         """
         rank = _rank(rank, weight_shape)
         out_channels, channels, *kernel = weight_shape
@@ -83,7 +83,7 @@ class Convolution:
             raise ValueError(f"groups={groups} does not divide out_channels={out_channels}")
         kernel = _unit_axes(kernel)
         dilation = _per_axis("dilation", arguments.dilation, rank)
-        padding_value = _padding_value(arguments.padding_value, dtype)
+        padding_value = _padding_value(arguments.padding_value, types.result)
         return cls(
             rank=rank,
             in_channels=channels * groups,
@@ -102,7 +102,7 @@ class Convolution:
             data_format=_name("data_format", arguments.data_format, CHANNELS_LAST),
             precision=_name("precision", arguments.precision, PRECISIONS),
             algorithm=algorithm_name(arguments.algorithm),
-            dtype=dtype,
+            dtype=types.computed,
         )
 
     def at(self, x_shape):
@@ -327,7 +327,7 @@ def _pair(entry):
 
 
 def _padding_value(value, dtype):
-    """`value` as the computed type rounds it."""
+    """`value` as the type of the result rounds it."""
     if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         raise TypeError(f"padding_value={value!r} has type {type(value).__name__}; wanted a real number")
     with np.errstate(all="ignore"):

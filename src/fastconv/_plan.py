@@ -197,7 +197,7 @@ def plan_of(weight, bias, arguments, input_shape):
         raise TypeError(f"weight has dtype {weight.dtype}; wanted real numbers: complex ones are for the functions")
     bias = None if bias is None else as_real("bias", bias, types)
     bias_shape = None if bias is None else bias.shape
-    convolution = Convolution.parse(None, weight.shape, bias_shape, types.computed, arguments)
+    convolution = Convolution.parse(None, weight.shape, bias_shape, types, arguments)
     input_shape = None if input_shape is None else as_shape("input_shape", input_shape)
     if input_shape is not None:
         convolution.at(input_shape)

@@ -238,7 +238,7 @@ def conv_output_shape(input_shape, weight_shape, *arguments):
     (117, 5, 9, 1)
     """
     weight_shape = as_shape("weight_shape", weight_shape)
-    convolution = Convolution.parse(None, weight_shape, None, FLOAT32, Arguments(*arguments))
+    convolution = Convolution.parse(None, weight_shape, None, promote(dtype=FLOAT32), Arguments(*arguments))
     return convolution.at(as_shape("input_shape", input_shape)).out_shape
 
 
@@ -267,9 +267,9 @@ def explain(x_shape, weight_shape, *arguments, dtype="float32"):
     231211008
     """
     weight_shape, x_shape = as_shape("weight_shape", weight_shape), as_shape("x_shape", x_shape)
-    computed = promote(dtype=np.dtype(dtype)).computed
-    tasks = Tasks(Convolution.parse(None, weight_shape, None, computed, Arguments(*arguments)))
-    strides = contiguous_strides(x_shape, computed.itemsize)
+    types = promote(dtype=np.dtype(dtype)).of_parts
+    tasks = Tasks(Convolution.parse(None, weight_shape, None, types, Arguments(*arguments)))
+    strides = contiguous_strides(x_shape, types.computed.itemsize)
     return Explanation.of(tasks.prepare(x_shape, strides, None, None, None, get_num_threads()))
 
 
@@ -280,7 +280,7 @@ def _forward(rank, x, weight, bias, arguments, out):
     bias_shape = None if bias is None else bias.shape
     if types.is_complex:
         return complex_forward(_forward, rank, x, weight, bias, arguments, types, out)
-    tasks = _tasks(rank, weight.shape, bias_shape, types.computed, arguments)
+    tasks = _tasks(rank, weight.shape, bias_shape, types, arguments)
     if bias is not None:
         bias = as_real("bias", bias, types)
     if out is not None:
@@ -297,14 +297,14 @@ def _forward(rank, x, weight, bias, arguments, out):
     return plan(x, out)
 
 
-def _tasks(rank, weight_shape, bias_shape, dtype, arguments):
+def _tasks(rank, weight_shape, bias_shape, types, arguments):
     """The `Tasks` of these arguments, kept from call to call."""
-    key = (rank, weight_shape, bias_shape, dtype, forced(), *map(typed, arguments))
+    key = (rank, weight_shape, bias_shape, types, forced(), *map(typed, arguments))
     try:
         found = _TASKS.get(key)
     except TypeError:  # an argument that no key can hold: parsing it says which
         found = None
     if found is None:
-        found = Tasks(Convolution.parse(rank, weight_shape, bias_shape, dtype, arguments))
+        found = Tasks(Convolution.parse(rank, weight_shape, bias_shape, types, arguments))
         _TASKS.put(key, found)
     return found
