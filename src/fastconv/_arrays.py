@@ -123,16 +123,19 @@ def check_out(out, shape, dtype, **inputs):
         raise ValueError(f"out has shape {out.shape}; wanted {shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only; wanted a writable array")
-    apart(out, **inputs)
+    for name, array in inputs.items():
+        if array is not None and np.may_share_memory(out, array):
+            raise ValueError(f"out overlaps the memory of {name}; wanted an array of its own")
     if not out.flags.c_contiguous and _overlaps_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
 
 
-def apart(out, **inputs):
-    """Refuse an `out` whose memory bounds overlap those of an input."""
-    for name, array in inputs.items():
-        if array is not None and isinstance(out, np.ndarray) and np.may_share_memory(out, array):
-            raise ValueError(f"out overlaps the memory of {name}; wanted an array of its own")
+def output(out, shape, dtype, **inputs):
+    """A new array, or `out` if it can hold the result."""
+    if out is None:
+        return np.empty(shape, dtype)
+    check_out(out, shape, dtype, **inputs)
+    return out
 
 
 def _overlaps_itself(array):

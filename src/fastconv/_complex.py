@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _activations
-from ._arrays import cast, check_out
+from ._arrays import cast, output
 from ._geometry import Convolution
 from ._padding import canonical_mode
 
@@ -20,10 +20,7 @@ def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
     arguments = arguments._replace(activation=None, padding_value=0.0)
     bias_shape = None if bias is None else bias.shape
     shape = Convolution.parse(rank, weight.shape, bias_shape, types.of_parts, arguments).at(x.shape).out_shape
-    if out is None:
-        out = np.empty(shape, types.result)
-    else:
-        check_out(out, shape, types.result, x=x, weight=weight, bias=bias)
+    out = output(out, shape, types.result, x=x, weight=weight, bias=bias)
 
     (a, b), (c, d) = _parts(x), _parts(weight)
     if value.imag and b is None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _activations
-from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contiguous_strides, is_plain, promote
+from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contiguous_strides, is_plain, output, promote
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
@@ -92,26 +92,24 @@ class Plan:
             add = as_real("add", add, self._types)
             if add.shape != geometry.out_shape:
                 raise ValueError(f"add has shape {add.shape}; wanted that of the output, {geometry.out_shape}")
-        is_new = out is None
-        if is_new:
-            out = np.empty(geometry.out_shape, self._types.result)
+        result = output(out, geometry.out_shape, self._types.result, x=x, add=add)
+        self.fill(x, add, result, out is None)
+        return result
+
+    def fill(self, x, add, out, is_new):
+        """Fill `out`, of the right shape and type; `is_new` says that it lies in memory as a new array does."""
+        if not out.size:
+            return
+        out = np.asarray(out)
+        if all(is_plain(array, self._types.computed) for array in (x, add, out) if array is not None):
+            self.compute(x, add, out, is_new)
         else:
-            check_out(out, geometry.out_shape, self._types.result, x=x, add=add)
-        if out.size:
-            target = np.asarray(out)
-            if all(is_plain(array, self._types.computed) for array in (x, add, target) if array is not None):
-                self.compute(x, add, target, is_new)
-            else:
-                convert(self, x, add, target)
-            if self._after is not None:
-                _apply(self._after, target)
-        return out
+            convert(self, x, add, out)
+        if self._after is not None:
+            _apply(self._after, out)
 
     def compute(self, x, add, out, is_new):
-        """Fill `out`, all arrays being of the computed type, native and aligned. Leaves the caller's function out.
-
-        `is_new` says that `out` lies in memory as a new array does.
-        """
+        """`fill` arrays that all are of the computed type, native and aligned, but for the caller's function."""
         add_strides, out_strides = None if add is None else add.strides, None if is_new else out.strides
         ready = self._prepare(x.shape, x.strides, add_strides, out_strides)
         if ready is None:

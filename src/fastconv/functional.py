@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _activations
 from ._algorithms import forced
-from ._arrays import FLOAT32, apart, as_array, as_real, as_shape, contiguous, contiguous_strides, promote
+from ._arrays import FLOAT32, as_array, as_real, as_shape, contiguous, contiguous_strides, output, promote
 from ._cache import Bounded, typed
 from ._complex import complex_forward
 from ._explain import Explanation
@@ -283,10 +283,8 @@ def _forward(rank, x, weight, bias, arguments, out):
     tasks = _tasks(rank, weight.shape, bias_shape, types, arguments)
     if bias is not None:
         bias = as_real("bias", bias, types)
-    if out is not None:
-        apart(out, weight=weight, bias=bias)
-    # the shapes first: nothing is copied for a call that cannot be
-    tasks.geometry(x.shape)
+    # before the weights are converted: nothing is copied for a call that cannot be
+    result = output(out, tasks.geometry(x.shape).out_shape, types.result, x=x, weight=weight, bias=bias)
     plan = Plan(
         tasks,
         types,
@@ -294,7 +292,8 @@ def _forward(rank, x, weight, bias, arguments, out):
         None if bias is None else contiguous(bias, types.result, types.computed),
         _activations.afterwards(arguments.activation),
     )
-    return plan(x, out)
+    plan.fill(x, None, result, out is None)
+    return result
 
 
 def _tasks(rank, weight_shape, bias_shape, types, arguments):
