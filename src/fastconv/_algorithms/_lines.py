@@ -3,6 +3,8 @@
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
+
 from .._padding import AxisMap
 
 
@@ -75,24 +77,65 @@ class Runs(NamedTuple):
 
     origins: tuple  # first position of each run
     counts: tuple  # number of positions of each run
-    slots: tuple  # for each tap: where its first operand is staged
+    taps: tuple  # for each tap: (its run, where in the run its first operand is)
 
     @property
     def staged(self):
+        """Number of positions."""
         return sum(self.counts)
+
+    @property
+    def slots(self):
+        """For each tap: where its first operand is, with the runs one after the other."""
+        return tuple(sum(self.counts[:run]) + shift for run, shift in self.taps)
 
 
 def runs(line, block):
-    by_phase = sorted(range(line.kernel), key=lambda tap: (tap * line.dilation % line.stride, tap))
-    origins, counts, slots = [], [], [0] * line.kernel
+    origins, counts, taps = [], [], [None] * line.kernel
     phase = shift = None
-    for tap in by_phase:
+    for tap in sorted(range(line.kernel), key=lambda tap: (tap * line.dilation % line.stride, tap)):
         position = tap * line.dilation
         if phase != position % line.stride or position // line.stride - shift > block:
             origins.append(position)
             counts.append(block)
         phase, shift = position % line.stride, position // line.stride
-        first = (shift - origins[-1] // line.stride)
+        first = shift - origins[-1] // line.stride
         counts[-1] = first + block
-        slots[tap] = sum(counts[:-1]) + first
-    return Runs(tuple(origins), tuple(counts), tuple(slots))
+        taps[tap] = len(origins) - 1, first
+    return Runs(tuple(origins), tuple(counts), tuple(taps))
+
+
+class Stage(NamedTuple):
+    """How a block is staged: (channels, runs of columns, d, h, columns of the longest run), so that rows are dense."""
+
+    d: Runs
+    h: Runs
+    w: Runs
+
+    @classmethod
+    def of(cls, lines, block):
+        return cls(*map(runs, lines, block))
+
+    @property
+    def row(self):
+        return max(self.w.counts)
+
+    @property
+    def rows(self):
+        return self.d.staged * self.h.staged
+
+    @property
+    def plane(self):
+        """Elements of one channel."""
+        return len(self.w.counts) * self.rows * self.row
+
+    def offsets(self):
+        """Where the operand of each tap, in the weight's order, is for the block's first pixel."""
+        columns = tuple(run * self.rows * self.row + shift for run, shift in self.w.taps)
+        return combined((self.d.slots, self.h.slots, columns), (self.h.staged * self.row, self.row, 1))
+
+
+def combined(positions, strides):
+    """Offset of every tap, in the weight's order, from its positions on the three axes."""
+    d, h, w = (np.asarray(position, np.int64) * stride for position, stride in zip(positions, strides, strict=True))
+    return (d[:, None, None] + h[:, None] + w).ravel()

@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import _driver, _isa
 from .._layout import Layout
-from ._lines import lines, runs
-from ._tiling import BAND, PACKED, STRIP, Shape, cheapest, workspace
+from ._lines import Stage, combined, lines
+from ._tiling import BAND, PACKED, SHIFTED, STRIP, Shape, cheapest, workspace
 
 
 class Tiled:
@@ -63,7 +63,7 @@ class Tiled:
 
 
 DIRECT = Tiled("direct", STRIP, BAND)
-IM2COL = Tiled("im2col", PACKED)
+IM2COL = Tiled("im2col", PACKED, SHIFTED)
 
 SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
 
@@ -95,21 +95,18 @@ def _steps(shape):
 
 def _job(geometry, layout, shape, tiling, tables):
     channels, taps = shape.chunk
-    staged = [runs(line, block) for line, block in zip(shape.lines, tiling.block, strict=True)]
-    row = staged[2].staged
-    plane = staged[0].staged * staged[1].staged * row
-    # Where the operands of the taps lie, in a staged block and in x itself; channels of a chain outside, taps inside
-    in_stage = _offsets([run.slots for run in staged], (staged[1].staged * row, row, 1))
-    in_x = _offsets([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
+    stage = Stage.of(shape.lines, tiling.block)
+    # Where the operands of the taps lie in x itself, if the block is read there
+    in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
     d, h, w = shape.lines
     placed_row = h.stride * h.x
     in_place = (
         w.stride == 1 and w.x == 1 and min(layout.x[1], d.x, h.x) >= 0
-        and (tiling.kind != STRIP or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
+        and (tiling.kind in (PACKED, BAND) or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
     )
     parts = workspace(shape, tiling, placed_row if in_place else 0)
     tiles = -(-shape.o // tiling.channel_tile)
-    axes = [_axis(line, block, run, tables) for line, block, run in zip(shape.lines, tiling.block, staged, strict=True)]
+    axes = [_axis(line, block, run, tables) for line, block, run in zip(shape.lines, tiling.block, stage, strict=True)]
     channel_blocks = -(-tiles // tiling.block_tiles)
     items = shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks
     return dict(
@@ -144,9 +141,9 @@ def _job(geometry, layout, shape, tiling, tables):
             and not (layout.bias and any(layout.bias[1:]))
         ),
         x_last=_last_element(geometry, layout.x),
-        plane=plane,
-        row=row,
-        staged_rows=tables(np.add.outer(np.arange(channels) * plane, in_stage).ravel()),
+        plane=stage.plane,
+        row=stage.row,
+        staged_rows=tables(np.add.outer(np.arange(channels) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),
         packed_rows=tables(np.arange(channels * taps) * tiling.tile_lanes),
         panel_at=parts.staged,
@@ -181,12 +178,6 @@ def _axis(line, block, run, tables):
         add=line.add or 0,
         bias=line.bias or 0,
     )
-
-
-def _offsets(positions, strides):
-    """Offset of every tap, in the weight's order."""
-    d, h, w = (np.asarray(position, np.int64) * stride for position, stride in zip(positions, strides, strict=True))
-    return (d[:, None, None] + h[:, None] + w).ravel()
 
 
 def _last_element(geometry, strides):

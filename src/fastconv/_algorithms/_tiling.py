@@ -9,7 +9,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from .. import _isa
-from ._lines import Line, balanced, runs
+from ._lines import Line, Stage, balanced
 
 CHAIN = 128  # products summed in a row: the error of a longer float32 chain would leave the contract's bound
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
@@ -54,7 +54,8 @@ class Shape(NamedTuple):
 
 # What the tiles are made of
 PACKED = "packed"  # pixels flattened across rows, packed into panels
-STRIP = "strip"  # pixels along a row as it lies, and on into the next one
+SHIFTED = "shifted"  # pixels along a row as it lies and on into the next one: each tap reads them shifted
+STRIP = "strip"  # the same, in tiles of few channels and many pixels
 BAND = "band"  # image rows × pixels along the row, of one channel
 
 
@@ -86,7 +87,7 @@ class Tiling(NamedTuple):
         _, h, w = self.block
         if self.kind == BAND:
             return ceil(h / self.tile_rows) * ceil(w / self.tile_lanes)
-        pixels = (h - 1) * row + w if self.kind == STRIP else h * w
+        pixels = h * w if self.kind == PACKED else (h - 1) * row + w
         return ceil(pixels / self.pixel_tile)
 
 
@@ -105,12 +106,12 @@ class Workspace(NamedTuple):
 def workspace(shape, tiling, placed_row=0):
     """Elements of a thread's memory; `placed_row`: distance of image rows that are read in place by unpacked tiles."""
     channels, taps = shape.chunk
-    d, h, w = (runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True))
+    stage = Stage.of(shape.lines, tiling.block)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel
-    tiles = tiling.pixel_tiles(max(w, placed_row)) * tiling.block_tiles
+    tiles = tiling.pixel_tiles(max(stage.row, placed_row)) * tiling.block_tiles
     single = channels >= shape.c and taps == shape.taps
     return Workspace(
-        staged=_aligned(channels * d * h * w + (tiling.tile_rows if tiling.kind == BAND else 0) * w + slack),
+        staged=_aligned(channels * stage.plane + (tiling.tile_rows if tiling.kind == BAND else 0) * stage.row + slack),
         panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.kind == PACKED else 0),
         sums=_aligned((1 if single else tiles) * tiling.tile_rows * tiling.tile_lanes),
     )
@@ -154,6 +155,10 @@ def _packed_tiles(shape, block):
     return [(True, _even_rows(shape.o, most), lanes), (False, _even_rows(block[1] * block[2], most), lanes)]
 
 
+def _shifted_tiles(shape, block):
+    return _packed_tiles(shape, block)[:1]
+
+
 def _strip_tiles(shape, block):
     strips = _isa.kernels.STRIPS
     rows = min(strips, key=lambda rows: (ceil(shape.o / rows), rows))
@@ -168,7 +173,7 @@ def _band_tiles(shape, block):
     return [(True, rows, count * _isa.kernels.LANES[shape.dtype]) for count in range(1, vectors + 1)]
 
 
-TILES = {PACKED: _packed_tiles, STRIP: _strip_tiles, BAND: _band_tiles}
+TILES = {PACKED: _packed_tiles, SHIFTED: _shifted_tiles, STRIP: _strip_tiles, BAND: _band_tiles}
 
 
 def _even_rows(count, most):
@@ -196,9 +201,8 @@ def _block_cost(shape, tiling):
     chains = ceil(shape.c / channels) * ceil(shape.taps / taps)
     width = _isa.kernels.LANES[shape.dtype]
     vectors = tiling.tile_lanes // width
-    staged = [runs(line, block).staged for line, block in zip(shape.lines, tiling.block, strict=True)]
-    row = staged[2]
-    pixel_tiles = tiling.pixel_tiles(row)
+    staged = Stage.of(shape.lines, tiling.block)
+    pixel_tiles = tiling.pixel_tiles(staged.row)
     tiles = pixel_tiles * tiling.block_tiles
 
     if tiling.kind == BAND:
@@ -212,12 +216,9 @@ def _block_cost(shape, tiling):
     outputs = tiling.tile_rows * tiling.tile_lanes
     store = STORE_VECTOR * outputs / width if contiguous else STORE_ELEMENT * outputs
 
-    rows_staged = shape.c * ceil(shape.taps / taps) * staged[0] * staged[1]
     line = shape.lines[2]
-    if line.x == 1 and line.stride == 1:
-        stage = rows_staged * (STAGE_ROW + STAGE_VECTOR * row / width)
-    else:
-        stage = rows_staged * (STAGE_ROW + STAGE_ELEMENT * row)
+    element = STAGE_VECTOR / width if line.x == 1 and line.stride == 1 else STAGE_ELEMENT
+    stage = shape.c * ceil(shape.taps / taps) * staged.rows * (len(staged.w.counts) * STAGE_ROW + staged.w.staged * element)
     if line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
         stage = 0  # read in place
     pack = 0

@@ -22,6 +22,7 @@ cdef extern from "vector.h" nogil:
         BAND
         BAND_ROWS
         MOST_LANES
+    void prefetch(const void* address)
     void broadcast(...)
     void multiply_add(...)
     void add_scalar(...)

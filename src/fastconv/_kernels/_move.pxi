@@ -20,6 +20,9 @@ cdef inline void gather(vector* target, const real* source, int64_t step, int64_
     cdef int64_t i
     if step == 1:
         move(target, source, count)
+    elif step == 2:  # a constant step is compiled to shuffles
+        for i in range(count):
+            (<real*> target)[i] = source[2 * i]
     else:
         for i in range(count):
             (<real*> target)[i] = source[i * step]

@@ -29,3 +29,4 @@ cdef void pack(
             for p in range(pieces):
                 (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]
                 (<vector*> (target + to[p]))[1] = (<const vector*> (source + offset[p]))[1]
+        prefetch(source + offset[0] + job.pixel_tile)  # the next panel's

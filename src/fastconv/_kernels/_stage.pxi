@@ -1,6 +1,6 @@
 """Input → a block of it in cache: through strides and index maps, padding resolved, every column step made unit.
 
-    staged[channel, d, h, w]    w contiguous; positions that a kernel's taps reach at distance `stride` lie side by side
+    staged[channel, run, d, h, w]    w contiguous; a run's columns, `stride` apart in the input, lie side by side
 
 so that the pixel (h, w) of the block reads tap k at staged[rows[k] + h * row + w], whatever stride, dilation, layout, and padding are.
 """
@@ -40,15 +40,15 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
 
 cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, vector* staged) noexcept nogil:
     cdef const Axis* w = &job.axis[2]
-    cdef int64_t run, count, origin, low, high, slot = 0
+    cdef int64_t run, count, origin, low, high
+    cdef int64_t rows = job.axis[0].staged * job.axis[1].staged
     for run in range(w.runs):
         count = run_count(w, run) - (w.block - block.count[2])
         origin = block.first[2] * w.stride + run_origin(w, run)
         # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
         low = bounded((w.before - origin + w.stride - 1) // w.stride, 0, count)
         high = bounded((w.before + w.size - origin + w.stride - 1) // w.stride, low, count)
-        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + slot), origin, low, high, count)
-        slot += run_count(w, run)
+        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + run * rows * job.row), origin, low, high, count)
 
 
 cdef inline void stage_columns(

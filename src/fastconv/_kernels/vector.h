@@ -52,6 +52,7 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define bits_of(v) __typeof__((v) < (v))
 #define blend(mask, a, b) ((__typeof__(a))(((mask) & (bits_of(a))(a)) | (~(mask) & (bits_of(b))(b))))
 
+#define prefetch(address) (__builtin_prefetch(address), __builtin_prefetch((const char *)(address) + 64))
 /* v = s in every lane */
 #define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
 /* sum += s * v: the one way in which products are added up, tails included */
