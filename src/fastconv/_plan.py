@@ -202,7 +202,7 @@ def plan_of(weight, bias, arguments, input_shape):
     return Plan(
         Tasks(convolution),
         types,
-        contiguous(weight.copy(), types.computed),
+        np.array(weight, types.computed, order="C"),
         None if bias is None else contiguous(bias.copy(), types.result, types.computed),
         _activations.afterwards(arguments.activation),
         input_shape=input_shape,

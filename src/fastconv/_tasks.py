@@ -12,7 +12,7 @@ from ._cache import Bounded
 from ._geometry import Geometry
 from ._layout import Layout
 
-MOST_BORDER = 2**16  # index maps longer than that are not worth keeping
+MOST_BORDER = 2**12  # geometries with longer index maps are not kept: memory must stay flat
 
 
 class Prepared(NamedTuple):
@@ -28,10 +28,10 @@ class Prepared(NamedTuple):
 class Tasks:
     """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides."""
 
-    def __init__(self, convolution):
+    def __init__(self, convolution, limit=64):
         self.convolution = convolution
-        self.ready = Bounded(64)
-        self._geometries = Bounded(64)
+        self.ready = Bounded(limit)
+        self._geometries = Bounded(limit)
         self._parts = Bounded(8)
 
     def geometry(self, x_shape):

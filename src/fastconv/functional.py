@@ -57,7 +57,7 @@ ARRAYS = """
         ``(out_channels,)``, or ``(out_channels, *output_spatial)`` for one of its own at every position.
 """.strip()
 
-_TASKS = Bounded(256)
+_TASKS = Bounded(256)  # for one shape each, and few strides
 
 
 def _forward_function(name, rank, summary, example):
@@ -280,7 +280,7 @@ def _forward(rank, x, weight, bias, arguments, out):
     bias_shape = None if bias is None else bias.shape
     if types.is_complex:
         return complex_forward(_forward, rank, x, weight, bias, arguments, types, out)
-    tasks = _tasks(rank, weight.shape, bias_shape, types, arguments)
+    tasks = _tasks(rank, x.shape, weight.shape, bias_shape, types, arguments)
     if bias is not None:
         bias = as_real("bias", bias, types)
     # before the weights are converted: nothing is copied for a call that cannot be
@@ -296,14 +296,14 @@ def _forward(rank, x, weight, bias, arguments, out):
     return result
 
 
-def _tasks(rank, weight_shape, bias_shape, types, arguments):
-    """The `Tasks` of these arguments, kept from call to call."""
-    key = (rank, weight_shape, bias_shape, types, forced(), *map(typed, arguments))
+def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
+    """The `Tasks` of these arguments, kept from call to call for each shape of input."""
+    key = (rank, x_shape, weight_shape, bias_shape, types, forced(), *map(typed, arguments))
     try:
         found = _TASKS.get(key)
     except TypeError:  # an argument that no key can hold: parsing it says which
         found = None
     if found is None:
-        found = Tasks(Convolution.parse(rank, weight_shape, bias_shape, types, arguments))
+        found = Tasks(Convolution.parse(rank, weight_shape, bias_shape, types, arguments), limit=4)
         _TASKS.put(key, found)
     return found
