@@ -79,7 +79,7 @@ def seconds(function, *args):
 
 
 def compare(photograph, bank, mode, progress):
-    """One padding mode: our result, the largest difference from SciPy's, and each side's median time."""
+    """One padding mode: the largest difference from SciPy's result, and each side's median time in seconds."""
     plan = fastconv.plan(bank, padding="same", padding_mode=mode, input_shape=photograph.shape)
     ours = plan(photograph)
     scipys = np.empty_like(ours)
@@ -90,8 +90,8 @@ def compare(photograph, bank, mode, progress):
 
     sides = {
         "SciPy": lambda: scipy_bank(photograph, bank, MODES[mode], scipys),
-        "one": on_one_thread,
-        "all": lambda: plan(photograph, ours),
+        "one thread": on_one_thread,
+        "all threads": lambda: plan(photograph, ours),
     }
     for run in sides.values():
         run()
@@ -103,28 +103,27 @@ def compare(photograph, bank, mode, progress):
         for side, run in sides.items():
             times[side].append(seconds(run))
         progress.update()
-    return ours, difference, {side: median(taken) for side, taken in times.items()}
+    return difference, {side: median(taken) for side, taken in times.items()}
 
 
 def table(rows):
-    """The times of each padding mode, in milliseconds, and SciPy's over ours."""
-    threads = fastconv.get_num_threads()
-    yield f"{'':12}{'SciPy':>10}{'fastconv, 1 thread':>24}{f'{threads} threads':>20}{'largest difference':>22}"
+    """The lines of a table: milliseconds of each side, and SciPy's time over ours."""
+    ours = [f"fastconv, {threads} thread{'s'[: threads - 1]}" for threads in (1, fastconv.get_num_threads())]
+    yield f"{'padding mode':13}{'SciPy':>10}{ours[0]:>22}{ours[1]:>23}{'largest difference':>22}"
     for mode, difference, times in rows:
-        scipys, one, many = (1e3 * times[side] for side in ("SciPy", "one", "all"))
-        yield (
-            f"{mode:12}{scipys:7.0f} ms{one:10.1f} ms  {scipys / one:6.1f} ×"
-            f"{many:10.1f} ms{scipys / many:6.1f} ×{difference:20.1e}"
-        )
+        scipys, *fastconvs = (1e3 * taken for taken in times.values())
+        columns = "  ".join(f"{taken:10.1f} ms{scipys / taken:6.1f} ×" for taken in fastconvs)
+        yield f"{mode:13}{scipys:7.0f} ms {columns}{difference:22.1e}"
 
 
-def draw(photograph, bank, names, filtered):
+def draw(photograph, names, bank):
     """The photograph and its filtered versions; below, what each padding mode puts around its corner."""
-    figure = Figure(figsize=(16, 9), layout="constrained", facecolor="black")
-    above, below = figure.subfigures(2, height_ratios=(5, 3.6), facecolor="black")
+    filtered = fastconv.conv2d(photograph, bank, padding="same", padding_mode="reflect")
+    figure = Figure(figsize=(16, 9), layout="constrained", facecolor="#222")
+    above, below = figure.subfigures(2, height_ratios=(5, 3.6), facecolor="#222")
 
     grid = above.add_gridspec(2, 8)
-    show(above.add_subplot(grid[:, :2]), photograph, "photograph")
+    show(above.add_subplot(grid[:, :2], anchor="N"), photograph[:, 0], "photograph")
     cells = [grid[row, column] for row in range(2) for column in range(2, 8)]
     for cell, name, kernel, planes in zip(cells, names, bank, filtered.swapaxes(0, 1), strict=True):
         if abs(kernel.sum()) < 0.5:  # edges, of either sign: as light on black
@@ -134,7 +133,7 @@ def draw(photograph, bank, names, filtered):
     pad, inside = 70, 110
     identity = np.ones((1, 1, 1, 1), np.float32)
     for axes, mode in zip(below.subplots(1, len(MODES)), MODES, strict=True):
-        padded = fastconv.conv2d(photograph[:, None], identity, padding=((pad, 0), (pad, 0)), padding_mode=mode)
+        padded = fastconv.conv2d(photograph, identity, padding=((pad, 0), (pad, 0)), padding_mode=mode)
         show(axes, padded[:, 0, : pad + inside, : pad + inside], f'padding_mode="{mode}"')
         edge = pad - 0.5, pad + inside - 0.5
         axes.plot([edge[0], edge[0], edge[1]], [edge[1], edge[0], edge[0]], color="white", dashes=(4, 3), linewidth=1.5)
@@ -154,14 +153,12 @@ def main():
     named = filters()
     bank = np.array(list(named.values()), np.float32)[:, None]
 
-    rows = []
     with tqdm(total=ROUNDS * len(MODES), desc="filtering") as progress:
-        for mode in MODES:
-            filtered, *row = compare(x, bank, mode, progress)
-            rows.append((mode, *row))
-    print(*table(rows), sep="\n")
-    draw(x[:, 0], bank, named, filtered).savefig(PICTURE, dpi=100)
-    print(f"{len(bank)} filters over a photograph of {x.shape[3]}×{x.shape[2]} pixels: {PICTURE}")
+        rows = [(mode, *compare(x, bank, mode, progress)) for mode in MODES]
+    print(f"\n{len(bank)} filters over a photograph of {x.shape[3]}×{x.shape[2]} pixels, medians of {ROUNDS} rounds\n")
+    print(*table(rows), sep="\n", end="\n\n")
+    draw(x, named, bank).savefig(PICTURE, dpi=100)
+    print(f"picture: {PICTURE}")
 
 
 if __name__ == "__main__":
