@@ -188,6 +188,16 @@ def test_complex_activations(name):
         fastconv.conv1d(x, np.ones((1, 1, 1)), activation="relu")
 
 
+def test_complex_infinity_is_quiet():
+    x, kernel = np.array([[1, np.inf + 1j, 1, 1]]), np.array([[[1j, 1]]])
+    np.testing.assert_array_equal(np.isfinite(fastconv.conv1d(x, kernel)), [[False, False, True]])
+    np.testing.assert_array_equal(np.isnan(fastconv.conv1d(x, kernel, activation="sigmoid")), [[False, True, False]])
+    with pytest.raises(TypeError, match="bias has dtype object"):
+        fastconv.conv1d(x, kernel, np.array([None]))
+    empty = fastconv.conv1d(np.ones((0, 1, 4), complex), kernel, activation=lambda y: 1 / 0)
+    assert empty.shape == (0, 1, 3)
+
+
 def test_complex_bias_needs_a_complex_result():
     with pytest.raises(TypeError, match="bias has dtype complex128"):
         fastconv.conv1d(np.ones((1, 9)), np.ones((1, 1, 3)), np.ones(1, complex))

@@ -110,9 +110,11 @@ def test_what_is_never_used_may_be_any_number():
         ((1, 9), (1, 1, 3), {"padding": "full", "dilation": HUGE}, "padding of 9223372036854775808"),
         ((1, 9), (1, 1, 3), {"padding": "same", "dilation": HUGE}, "padding of 4611686018427387904"),
         ((1, 9), (1, 1, 3), {"dilation": HUGE}, "weight of shape .* reaches over 9223372036854775809 positions"),
-        ((1, 9), (1, 1, HUGE), {}, "weight of shape .* reaches over 4611686018427387904 positions"),
-        ((1, 9), (1, 1, HUGE), {"padding": "same"}, "padding of"),
+        ((1, 9), (1, 1, 2**60), {}, "weight of shape .* reaches over 1152921504606846976 positions"),
+        ((1, 9), (1, 1, HUGE), {}, "weight of shape .* bytes, more than 9223372036854775807"),
+        ((1, 9), (1, 1, 2**60), {"padding": "same"}, "padding of"),
         ((1, 9), (1, 1, 9), {"padding": MOST_BORDER // 2 + 1}, "padding of"),
+        ((1, 9), (2**40, 2**40, 1), {}, "weight of shape .* bytes, more than"),
         ((HUGE, 1, 9), (1, 1, 3), {}, "x of shape .* and weight of shape .* bytes, more than 9223372036854775807"),
         ((1, 2**40), (2**40, 1, 1), {}, "x of shape .* and weight of shape .* bytes"),
         ((1, 2**40, 2**40), (1, 1, 3, 3), {}, "x of shape .* and weight of shape .* bytes"),
@@ -132,6 +134,8 @@ def test_enormous_arrays_are_refused():
             fastconv.conv1d(x, kernel, padding=padding)
         with pytest.raises(ValueError, match=message):
             fastconv.plan(kernel, padding=padding, input_shape=(1, 9))
+    with pytest.raises(ValueError, match=r"weight of shape .* bytes, more than"):
+        fastconv.plan(np.broadcast_to(np.int8(1), (2**31, 2**31, 1)))
     image = np.broadcast_to(np.float32(1), (2**50, 1, 256))
     with pytest.raises(ValueError, match="bytes, more than"):
         fastconv.conv1d(image, np.broadcast_to(np.float32(1), (2**20, 1, 1)))

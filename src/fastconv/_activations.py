@@ -100,3 +100,12 @@ def afterwards(activation):
     if activation is None or type(activation) is str:
         return None
     return parse(activation).function
+
+
+def apply(function, out):
+    """Replace `out` by the caller's function of it."""
+    result = np.asarray(function(out))
+    if result.shape != out.shape:
+        raise ValueError(f"activation returned an array of shape {result.shape}; wanted {out.shape}")
+    if result is not out:
+        np.copyto(out, result, casting="same_kind")

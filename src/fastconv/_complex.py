@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _activations
-from ._arrays import cast, output
+from ._arrays import cast, output, promote
 from ._geometry import Convolution
 from ._padding import canonical_mode
 
@@ -16,9 +16,12 @@ def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
     entry = _activations.parse(arguments.activation)
     if not entry.analytic:
         raise TypeError(f"activation={entry.name!r} has no meaning for {types.result}; it is not analytic")
+    after = _activations.afterwards(arguments.activation)
     value = _padding_value(arguments)
     arguments = arguments._replace(activation=None, padding_value=0.0)
     bias_shape = None if bias is None else bias.shape
+    if bias is not None:
+        promote(bias=bias.dtype)
     shape = Convolution.parse(rank, weight.shape, bias_shape, types.of_parts, arguments).at(x.shape).out_shape
     out = output(out, shape, types.result, x=x, weight=weight, bias=bias)
 
@@ -26,11 +29,13 @@ def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
     if value.imag and b is None:
         b = np.broadcast_to(np.zeros((), types.computed), x.shape)
     e, f = (None, None) if bias is None else _parts(cast(bias, types.result))
-    _sum(forward, rank, arguments, e, [(a, c, value.real, 1), (b, d, value.imag, -1)], out.real)
-    _sum(forward, rank, arguments, f, [(b, c, value.imag, 1), (a, d, value.real, 1)], out.imag)
-    if entry is not _activations.NONE:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        _sum(forward, rank, arguments, e, [(a, c, value.real, 1), (b, d, value.imag, -1)], out.real)
+        _sum(forward, rank, arguments, f, [(b, c, value.imag, 1), (a, d, value.real, 1)], out.imag)
+        if entry.code:
             out[...] = entry.function(out)
+    if after is not None and out.size:
+        _activations.apply(after, out)
     return out
 
 

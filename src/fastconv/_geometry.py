@@ -78,6 +78,7 @@ class Convolution:
         out_channels, channels, *kernel = weight_shape
         if min(weight_shape) < 1:
             raise ValueError(f"weight has shape {weight_shape}; wanted at least 1 along every axis")
+        _check_bytes(prod(weight_shape) * types.computed.itemsize, f"weight of shape {tuple(weight_shape)} is an array")
         groups = integer("groups", arguments.groups, 1)
         if out_channels % groups:
             raise ValueError(f"groups={groups} does not divide out_channels={out_channels}")
@@ -124,12 +125,10 @@ class Convolution:
                 f"{(self.out_channels, *public_out)} for a bias of its own at every position of the output"
             )
         out_shape = self.join(batch_shape, self.out_channels, public_out)
-        bytes_ = prod(out_shape) * self.dtype.itemsize
-        if bytes_ > MOST_BYTES:
-            raise ValueError(
-                f"x of shape {x_shape} and weight of shape {self.weight_shape} give an output of shape {out_shape}: "
-                f"{bytes_} bytes, more than {MOST_BYTES}"
-            )
+        _check_bytes(
+            prod(out_shape) * self.dtype.itemsize,
+            f"x of shape {x_shape} and weight of shape {self.weight_shape} give an output of shape {out_shape}",
+        )
         return Geometry(
             convolution=self,
             x_shape=tuple(x_shape),
@@ -265,6 +264,11 @@ def _one_stride(sizes, strides):
     if any(outer != inner * size for (_, outer), (size, inner) in pairwise(axes)):
         return None
     return axes[-1][1] if axes else 0
+
+
+def _check_bytes(count, what):
+    if count > MOST_BYTES:
+        raise ValueError(f"{what}: {count} bytes, more than {MOST_BYTES}")
 
 
 def _unit_axes(spatial):

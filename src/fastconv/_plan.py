@@ -80,7 +80,7 @@ class Plan:
                     packed = self._pack(ready)
                 ready.task.run(x, packed, self._bias, add, out)
                 if self._after is not None:
-                    _apply(self._after, out)
+                    _activations.apply(self._after, out)
                 return out
         return self._call(x, out, add)
 
@@ -106,7 +106,7 @@ class Plan:
         else:
             convert(self, x, add, out)
         if self._after is not None:
-            _apply(self._after, out)
+            _activations.apply(self._after, out)
 
     def compute(self, x, add, out, is_new):
         """`fill` arrays that all are of the computed type, native and aligned, but for the caller's function."""
@@ -176,15 +176,6 @@ class Plan:
             packed = ready.algorithm.pack(self.tasks.convolution, self._weight, ready.task.packing)
             self._packed.put(ready.packing, packed)
         return packed
-
-
-def _apply(function, out):
-    """Replace `out` by the caller's function of it."""
-    result = np.asarray(function(out))
-    if result.shape != out.shape:
-        raise ValueError(f"activation returned an array of shape {result.shape}; wanted {out.shape}")
-    if result is not out:
-        np.copyto(out, result, casting="same_kind")
 
 
 def plan_of(weight, bias, arguments, input_shape):
