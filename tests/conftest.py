@@ -1,7 +1,9 @@
 """Settings of the property tests."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A first call compiles nothing but may start threads: times say nothing here.
-settings.register_profile("fastconv", deadline=None, max_examples=60)
+# Times say nothing about the package here: the machine may be busy.
+settings.register_profile(
+    "fastconv", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("fastconv")
