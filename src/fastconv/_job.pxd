@@ -14,6 +14,7 @@ cdef struct Axis:
     int64_t before          # padded positions before the input
     uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before the input
     uintptr_t tail          # int64[]: likewise of those behind it
+    int64_t constant        # head and tail hold nothing but the constant
     int64_t block           # output positions in one block of work
     int64_t blocks          # number of blocks
     int64_t runs            # runs of equidistant padded positions that a block stages
@@ -45,6 +46,7 @@ cdef struct Job:
     int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel
     int64_t packed          # pixels are packed into panels (im2col); otherwise read along the row where they are (direct)
     int64_t band            # a tile is image rows × pixels of one channel (direct)
+    int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows
     int64_t tile_lanes
@@ -57,6 +59,7 @@ cdef struct Job:
     int64_t to_output       # whole tiles may be summed where the output is to lie
     int64_t x_last          # offset of the last element that may be read
     int64_t plane           # staged elements of one channel
+    int64_t run_plane       # of these, elements of one run of columns
     int64_t row             # staged elements of one row
     uintptr_t staged_rows   # int64[chunk]: offset of each product's operand in the staged block
     uintptr_t placed_rows   # int64[chunk]: likewise in x itself

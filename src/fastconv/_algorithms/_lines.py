@@ -8,6 +8,9 @@ import numpy as np
 from .._padding import AxisMap
 
 
+VECTOR = 16  # elements of the widest vector
+
+
 class Line(NamedTuple):
     """One spatial axis: its geometry, and the strides in elements with which each array walks it (None: no such array)."""
 
@@ -125,13 +128,18 @@ class Stage(NamedTuple):
         return self.d.staged * self.h.staged
 
     @property
+    def run_plane(self):
+        """Elements of one run of columns."""
+        return self.rows * self.row + VECTOR
+
+    @property
     def plane(self):
         """Elements of one channel."""
-        return len(self.w.counts) * self.rows * self.row
+        return len(self.w.counts) * self.run_plane
 
     def offsets(self):
         """Where the operand of each tap, in the weight's order, is for the block's first pixel."""
-        columns = tuple(run * self.rows * self.row + shift for run, shift in self.w.taps)
+        columns = tuple(run * self.run_plane + shift for run, shift in self.w.taps)
         return combined((self.d.slots, self.h.slots, columns), (self.h.staged * self.row, self.row, 1))
 
 

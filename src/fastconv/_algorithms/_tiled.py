@@ -14,7 +14,7 @@ import numpy as np
 from .. import _driver, _isa
 from .._layout import Layout
 from ._lines import Stage, combined, lines
-from ._tiling import BAND, PACKED, SHIFTED, STRIP, Shape, cheapest, workspace
+from ._tiling import BAND, PACKED, SHARED, SHIFTED, STRIP, Shape, cheapest, workspace
 
 
 class Tiled:
@@ -62,7 +62,7 @@ class Tiled:
         )
 
 
-DIRECT = Tiled("direct", STRIP, BAND)
+DIRECT = Tiled("direct", STRIP, BAND, SHARED)
 IM2COL = Tiled("im2col", PACKED, SHIFTED)
 
 SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
@@ -102,7 +102,7 @@ def _job(geometry, layout, shape, tiling, tables):
     placed_row = h.stride * h.x
     in_place = (
         w.stride == 1 and w.x == 1 and min(layout.x[1], d.x, h.x) >= 0
-        and (tiling.kind in (PACKED, BAND) or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
+        and (tiling.kind not in (SHIFTED, STRIP) or tiling.block[1] == 1 or w.out <= placed_row <= 1.25 * w.out)
     )
     parts = workspace(shape, tiling, placed_row if in_place else 0)
     tiles = -(-shape.o // tiling.channel_tile)
@@ -126,7 +126,8 @@ def _job(geometry, layout, shape, tiling, tables):
         chunk_channels=channels,
         chunk_taps=taps,
         packed=tiling.kind == PACKED,
-        band=tiling.kind == BAND,
+        band=tiling.kind in (BAND, SHARED),
+        shared=tiling.kind == SHARED,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
         tile_lanes=tiling.tile_lanes,
@@ -142,6 +143,7 @@ def _job(geometry, layout, shape, tiling, tables):
         ),
         x_last=_last_element(geometry, layout.x),
         plane=stage.plane,
+        run_plane=stage.run_plane,
         row=stage.row,
         staged_rows=tables(np.add.outer(np.arange(channels) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),
@@ -166,6 +168,7 @@ def _axis(line, block, run, tables):
         before=line.before,
         head=tables(axis.head),
         tail=tables(axis.tail),
+        constant=axis.head.max(initial=-1) < 0 and axis.tail.max(initial=-1) < 0,
         block=block,
         blocks=-(-line.out // block),
         runs=len(run.origins),

@@ -57,6 +57,7 @@ PACKED = "packed"  # pixels flattened across rows, packed into panels
 SHIFTED = "shifted"  # pixels along a row as it lies and on into the next one: each tap reads them shifted
 STRIP = "strip"  # the same, in tiles of few channels and many pixels
 BAND = "band"  # image rows × pixels along the row, of one channel
+SHARED = "shared band"  # the same; a row of input is loaded once for all the rows of output that it belongs to
 
 
 class Tiling(NamedTuple):
@@ -78,14 +79,14 @@ class Tiling(NamedTuple):
 
     @property
     def channel_tile(self):
-        if self.kind == BAND:
+        if self.kind in (BAND, SHARED):
             return 1
         return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
 
     def pixel_tiles(self, row):
         """Tiles that cover a block's pixels; `row`: from one image row to the next, as they lie."""
         _, h, w = self.block
-        if self.kind == BAND:
+        if self.kind in (BAND, SHARED):
             return ceil(h / self.tile_rows) * ceil(w / self.tile_lanes)
         pixels = h * w if self.kind == PACKED else (h - 1) * row + w
         return ceil(pixels / self.pixel_tile)
@@ -111,7 +112,7 @@ def workspace(shape, tiling, placed_row=0):
     tiles = tiling.pixel_tiles(max(stage.row, placed_row)) * tiling.block_tiles
     single = channels >= shape.c and taps == shape.taps
     return Workspace(
-        staged=_aligned(channels * stage.plane + (tiling.tile_rows if tiling.kind == BAND else 0) * stage.row + slack),
+        staged=_aligned(channels * stage.plane + (tiling.tile_rows if tiling.kind in (BAND, SHARED) else 0) * stage.row + slack),
         panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.kind == PACKED else 0),
         sums=_aligned((1 if single else tiles) * tiling.tile_rows * tiling.tile_lanes),
     )
@@ -167,13 +168,18 @@ def _strip_tiles(shape, block):
 
 def _band_tiles(shape, block):
     rows, vectors = _isa.kernels.BAND_SHAPE
+    width = _isa.kernels.LANES[shape.dtype]
+    return [(True, rows, min(vectors, ceil(block[2] / width)) * width)]
+
+
+def _shared_tiles(shape, block):
     line = shape.lines[1]
-    if line.kernel < rows - 1 or line.stride > 1 or line.dilation > 1 or shape.taps > CHAIN:
-        return []
-    return [(True, rows, count * _isa.kernels.LANES[shape.dtype]) for count in range(1, vectors + 1)]
+    least = _isa.kernels.BAND_SHAPE[0] - 1
+    fits = line.kernel >= least and line.stride == line.dilation == 1 and shape.taps <= CHAIN
+    return _band_tiles(shape, block) if fits else []
 
 
-TILES = {PACKED: _packed_tiles, SHIFTED: _shifted_tiles, STRIP: _strip_tiles, BAND: _band_tiles}
+TILES = {PACKED: _packed_tiles, SHIFTED: _shifted_tiles, STRIP: _strip_tiles, BAND: _band_tiles, SHARED: _shared_tiles}
 
 
 def _even_rows(count, most):
@@ -205,7 +211,11 @@ def _block_cost(shape, tiling):
     pixel_tiles = tiling.pixel_tiles(staged.row)
     tiles = pixel_tiles * tiling.block_tiles
 
+    if tiling.kind in (BAND, SHARED):
+        vectors = ceil(tiling.block[2] / width) / ceil(tiling.block[2] / tiling.tile_lanes)  # a row's last tile may be narrower
     if tiling.kind == BAND:
+        loads = 2 * tiling.tile_rows * vectors + 1
+    elif tiling.kind == SHARED:
         shared = (shape.lines[1].kernel + tiling.tile_rows - 1) / shape.lines[1].kernel  # rows loaded for one row of the kernel
         loads = 2 * vectors * shared + tiling.tile_rows / 2 + 2
     else:

@@ -1,7 +1,8 @@
-"""The register tile of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
+"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
 
-A row of the input is loaded once for all the output rows that it belongs to: row r is multiplied by row r - i of the kernel for output
-row i.  For kernels of at least BAND_ROWS - 1 rows, at stride and dilation 1 from row to row.
+A plain band takes the taps one by one. A shared one loads a row of the input once for all the output rows that it belongs to: row r is
+multiplied by row r - i of the kernel for output row i; for kernels of at least BAND_ROWS - 1 rows, at stride and dilation 1 from
+row to row.  Of the last vector in a row, `last` elements belong to it.
 """
 
 
@@ -22,17 +23,12 @@ cdef inline void add_row(
                 multiply_add(total[i][v], weight[j - i * width], operand[v])
 
 
-cdef inline void band_of(
-    int vectors, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t planes, int64_t height, int64_t width, vector* sums, int64_t step, bint first,
+cdef inline void add_planes(
+    int vectors, vector (*total)[BAND], const real* weight, const real* x, const int64_t* rows, int64_t row,
+    int64_t planes, int64_t height, int64_t width,
 ) noexcept nogil:
-    """Sum over `planes` (channels and depths) of kernel planes height × width; `row`: from one image row to the next."""
-    cdef vector total[BAND_ROWS][BAND]
-    cdef int i, v
+    """The products of `planes` (channels and depths) of kernel planes height × width; `row`: from one image row to the next."""
     cdef int64_t plane, r
-    for i in range(BAND_ROWS):
-        for v in range(vectors):
-            broadcast(total[i][v], 0)
     for plane in range(planes):
         add_row(0, 1, vectors, total, x, rows, weight, width)
         add_row(0, 2, vectors, total, x + row, rows, weight + width, width)
@@ -44,36 +40,68 @@ cdef inline void band_of(
         add_row(3, 4, vectors, total, x + (height + 2) * row, rows, weight + (height + 2) * width, width)
         rows += height * width
         weight += height * width
-    if not first:
+
+
+cdef inline void add_taps(
+    int vectors, vector (*total)[BAND], const real* weight, const real* x, const int64_t* rows, int64_t row, int64_t chain
+) noexcept nogil:
+    cdef const vector* source
+    cdef int i, v
+    cdef int64_t k
+    for k in range(chain):
         for i in range(BAND_ROWS):
+            source = <const vector*> (x + rows[k] + i * row)
             for v in range(vectors):
-                total[i][v] += (<vector*> (<real*> sums + i * step))[v]
+                multiply_add(total[i][v], weight[k], source[v])
+
+
+cdef inline void band_of(
+    int vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
+    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
+) noexcept nogil:
+    cdef vector total[BAND_ROWS][BAND]
+    cdef vector* to
+    cdef int i, v
     for i in range(BAND_ROWS):
         for v in range(vectors):
-            (<vector*> (<real*> sums + i * step))[v] = total[i][v]
+            broadcast(total[i][v], 0)
+    if shared:
+        add_planes(vectors, total, weight, x, rows, row, chain // (height * width), height, width)
+    else:
+        add_taps(vectors, total, weight, x, rows, row, chain)
+    for i in range(BAND_ROWS):
+        to = <vector*> (<real*> sums + i * step)
+        if not first:
+            for v in range(vectors):
+                total[i][v] += to[v]
+        for v in range(vectors - 1):
+            to[v] = total[i][v]
+        store_part(to + vectors - 1, total[i][vectors - 1], last)
 
 
 cdef inline void band_as_wide(
-    int64_t vectors, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t planes, int64_t height, int64_t width, vector* sums, int64_t step, bint first,
+    int64_t vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
+    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
 ) noexcept nogil:
     if vectors == 1:
-        band_of(1, weight, x, rows, row, planes, height, width, sums, step, first)
+        band_of(1, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
     elif vectors == 2:
-        band_of(2, weight, x, rows, row, planes, height, width, sums, step, first)
+        band_of(2, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
     elif BAND > 2:
         if vectors == 3:
-            band_of(3, weight, x, rows, row, planes, height, width, sums, step, first)
+            band_of(3, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
         elif vectors == 4:
-            band_of(4, weight, x, rows, row, planes, height, width, sums, step, first)
+            band_of(4, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
 
 
 cdef void band(
-    int64_t vectors, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t planes, int64_t height, int64_t width, vector* sums, int64_t step, bint first,
+    int64_t vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
+    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
 ) noexcept nogil:
     """The instances; the commonest kernel unrolled."""
-    if height == 3 and width == 3:
-        band_as_wide(vectors, weight, x, rows, row, planes, 3, 3, sums, step, first)
+    if not shared:
+        band_as_wide(vectors, 0, 0, False, weight, x, rows, row, chain, sums, step, last, first)
+    elif height == 3 and width == 3:
+        band_as_wide(vectors, 3, 3, True, weight, x, rows, row, chain, sums, step, last, first)
     else:
-        band_as_wide(vectors, weight, x, rows, row, planes, height, width, sums, step, first)
+        band_as_wide(vectors, height, width, True, weight, x, rows, row, chain, sums, step, last, first)

@@ -14,6 +14,7 @@ cdef struct Tile:
     int64_t width
     int64_t h
     int64_t w
+    int64_t vectors         # in a row of sums
     int64_t step            # elements from one row of sums to the next
     int64_t channel_step    # distance of two channels' sums
     int64_t pixel_step
@@ -50,10 +51,10 @@ cdef inline void store_piece(
     cdef int64_t i, p
     if tile.pixel_step == 1 and w_stride == 1:
         for i in range(tile.channels):
-            move(<vector*> (y + i * channel_stride), sums + i * tile.channel_step, count)
+            store_row(<vector*> (y + i * channel_stride), sums + i * tile.channel_step, count)
     elif tile.channel_step == 1 and channel_stride == 1:
         for p in range(count):
-            move(<vector*> (y + p * w_stride), sums + p * tile.pixel_step, tile.channels)
+            store_row(<vector*> (y + p * w_stride), sums + p * tile.pixel_step, tile.channels)
     elif tile.pixel_step > 1:
         for i in range(tile.channels):
             for p in range(count):
@@ -67,25 +68,23 @@ cdef inline void store_piece(
 cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     """A tied bias: one value for each channel."""
     cdef const real* bias = <const real*> job.bias + tile.channel * job.bias_o
-    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef int64_t bias_o = 0 if job.band else job.bias_o
     cdef int64_t i, v
     cdef real values[MOST_LANES]
     if job.lanes_are_pixels:
         for i in range(job.tile_rows if job.band else tile.channels):
-            for v in range(vectors):
+            for v in range(tile.vectors):
                 add_scalar((<vector*> (sums + i * tile.step))[v], bias[i * bias_o])
     else:
         for i in range(job.tile_lanes):
             values[i] = bias[i * bias_o] if i < tile.channels else 0
         for i in range(tile.pixels):
-            for v in range(vectors):
+            for v in range(tile.vectors):
                 (<vector*> (sums + i * tile.step))[v] += (<vector*> values)[v]
 
 
 cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef int64_t lane = 0, i, h, w, count
     cdef bint tied = axis[0].bias == 0 and axis[1].bias == 0 and axis[2].bias == 0
     if job.bias and tied:
@@ -112,7 +111,7 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
         lane = 0
     if job.activation:
         for i in range(job.tile_rows):
-            activate(<vector*> (sums + i * tile.step), vectors, job.activation)
+            activate(<vector*> (sums + i * tile.step), tile.vectors, job.activation)
     if tile.in_output:
         return
     count = next_piece(tile, &lane, &h, &w)

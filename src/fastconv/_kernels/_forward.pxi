@@ -18,14 +18,20 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
     """Item number → block; channel blocks vary fastest, so that a block of the input is met again while it is in cache."""
     cdef const Axis* axis
     cdef int64_t i
-    block.tile = item % job.channel_blocks * job.block_tiles
-    block.tiles = bounded(job.channel_tiles - block.tile, 0, job.block_tiles)
-    item = item // job.channel_blocks
+    block.tile = 0
+    block.tiles = job.block_tiles
+    if job.channel_blocks > 1:
+        block.tile = item % job.channel_blocks * job.block_tiles
+        block.tiles = bounded(job.channel_tiles - block.tile, 0, job.block_tiles)
+        item = item // job.channel_blocks
     for i in range(2, -1, -1):
         axis = &job.axis[i]
-        block.first[i] = item % axis.blocks * axis.block
-        block.count[i] = bounded(axis.out - block.first[i], 0, axis.block)
-        item = item // axis.blocks
+        block.first[i] = 0
+        block.count[i] = axis.block
+        if axis.blocks > 1:
+            block.first[i] = item % axis.blocks * axis.block
+            block.count[i] = bounded(axis.out - block.first[i], 0, axis.block)
+            item = item // axis.blocks
     block.group = item % job.groups
     block.n = item // job.groups
 
@@ -65,7 +71,7 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
             if job.band:
-                bands(job, &block, &chain, base, rows, sums)
+                bands(job, &block, &chain, base, rows + tap, sums)
             else:
                 tiles(job, &block, &chain, base, rows + tap, workspace + job.panel_at, sums)
             tap += job.chunk_taps
@@ -77,8 +83,10 @@ cdef void tiles(
 ) noexcept nogil:
     """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
     cdef Tile tile
-    cdef int64_t total, pixel, t, slot = 0
+    cdef bint in_output
+    cdef int64_t total, pixel, t, h, w, lane, slot = 0
     cdef const real* pixels
+    tile.vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     tile.h = block.first[1]
     tile.w = block.first[2]
     tile.width = block.count[2]
@@ -93,7 +101,10 @@ cdef void tiles(
             pixels = panel
         else:
             pixels = base + pixel
+        lane = 0
+        in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
         for t in range(block.tiles):
+            tile.in_output = in_output
             multiply(job, block, chain, &tile, block.tile + t, pixels, rows, sums, slot)
             slot += 1
         pixel += job.pixel_tile
@@ -104,20 +115,32 @@ cdef void bands(
 ) noexcept nogil:
     """Tiles of image rows × pixels of one channel."""
     cdef Tile tile
-    cdef int64_t h = 0, w, t, slot = 0
+    cdef bint in_output
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t vectors = (block.count[2] + lanes - 1) // lanes
+    cdef int64_t columns = (block.count[2] + job.tile_lanes - 1) // job.tile_lanes
+    cdef int64_t h = 0, column, t, first, slot = 0
     tile.pixel = 0
-    tile.row = job.tile_lanes
     while h < block.count[1]:
+        if job.to_output and h > bounded(block.count[1] - job.tile_rows, 0, h):
+            h = block.count[1] - job.tile_rows  # rather a few rows twice than a tile that is not whole
         tile.h = block.first[1] + h
-        tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * job.tile_lanes
-        w = 0
-        while w < block.count[2]:
-            tile.w = block.first[2] + w
-            tile.width = bounded(block.count[2] - w, 0, job.tile_lanes)
+        for column in range(columns):
+            first = vectors * column // columns
+            tile.vectors = vectors * (column + 1) // columns - first
+            first *= lanes
+            tile.row = tile.vectors * lanes
+            tile.w = block.first[2] + first
+            tile.width = bounded(block.count[2] - first, 0, tile.row)
+            tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
+            # What the last pass does is done to whole vectors.
+            in_output = job.to_output and block.count[1] >= job.tile_rows and (
+                tile.width == tile.row or not (job.bias or job.activation)
+            )
             for t in range(block.tiles):
-                multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row + w, rows, sums, slot)
+                tile.in_output = in_output
+                multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row + first, rows, sums, slot)
                 slot += 1
-            w += job.tile_lanes
         h += job.tile_rows
 
 
@@ -126,38 +149,37 @@ cdef inline void multiply(
     const real* pixels, const int64_t* rows, vector* sums, int64_t slot,
 ) noexcept nogil:
     """Add one chain to one tile, and finish the tile after its last chain."""
-    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef int64_t h, w, lane = 0
     cdef const real* weight = <const real*> job.weight + (
         (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
     ) * job.channel_tile
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
-    piece.in_output = job.to_output and next_piece(piece, &lane, &h, &w) == job.tile_lanes and (
-        piece.pixels == job.tile_rows * job.tile_lanes if job.band else piece.channels == job.tile_rows
-    )
-    if piece.in_output:
+    if piece.in_output and piece.channels == job.channel_tile:
         piece.step = job.axis[1].y if job.band else job.y_o
+        next_piece(piece, &lane, &h, &w)
         sums = <vector*> (
             <real*> job.y + block.n * job.y_n + piece.channel * job.y_o
             + block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
         )
     else:
-        piece.step = job.tile_lanes
+        piece.in_output = False
+        piece.step = piece.vectors * sizeof(vector) // sizeof(real)
         if not (chain.first and chain.last):
-            sums += slot * job.tile_rows * vectors
+            sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
     if job.band:
+        lane = sizeof(vector) // sizeof(real)
         band(
-            vectors, weight, pixels, rows, chain.row, chain.length // (job.axis[1].kernel * job.axis[2].kernel),
-            job.axis[1].kernel, job.axis[2].kernel, sums, piece.step, chain.first,
+            piece.vectors, job.axis[1].kernel, job.axis[2].kernel, job.shared, weight, pixels, rows, chain.row, chain.length,
+            sums, piece.step, lane - (piece.row - piece.width) if piece.in_output else lane, chain.first,
         )
     elif not job.lanes_are_pixels:
-        tile(job.tile_rows, vectors, pixels, weight, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
+        tile(job.tile_rows, piece.vectors, pixels, weight, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
     elif job.packed:
-        tile(job.tile_rows, vectors, weight, pixels, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
+        tile(job.tile_rows, piece.vectors, weight, pixels, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
     else:
-        tile(job.tile_rows, vectors, weight, pixels, rows, chain.length, sums, piece.step, chain.first)
-    if chain.last:
+        tile(job.tile_rows, piece.vectors, weight, pixels, rows, chain.length, sums, piece.step, chain.first)
+    if chain.last and (not piece.in_output or job.bias or job.activation):
         finish(job, block, piece, <real*> sums, sums)

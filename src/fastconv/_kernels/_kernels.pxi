@@ -32,6 +32,9 @@ cdef extern from "vector.h" nogil:
     void select_negative(...)
     void expm1_in_place(...)
     void erf_in_place(...)
+    void load_part(...)
+    void store_part(...)
+    void load_even(...)
 
 ctypedef fused real:
     float

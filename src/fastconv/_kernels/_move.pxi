@@ -1,28 +1,45 @@
 """Copies between a row of an array and a row in cache."""
 
 
-cdef inline void move(vector* target, const real* source, int64_t count) noexcept nogil:
-    """Contiguous to contiguous, not one element more: the last vector overlaps the one before it."""
+cdef inline void store_row(vector* target, const real* source, int64_t count) noexcept nogil:
+    """From cache to an array: not one element more."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t i = 0
     cdef real* to = <real*> target
-    if count < lanes:
-        memcpy(to, source, <size_t> count * sizeof(real))
-        return
-    while i < count - lanes:
+    cdef vector rest
+    while i + lanes <= count:
         (<vector*> (to + i))[0] = (<const vector*> (source + i))[0]
         i += lanes
-    (<vector*> (to + count - lanes))[0] = (<const vector*> (source + count - lanes))[0]
+    if i < count:
+        rest = (<const vector*> (source + i))[0]
+        store_part(to + i, rest, count - i)
 
 
-cdef inline void gather(vector* target, const real* source, int64_t step, int64_t count) noexcept nogil:
-    """Every `step`-th element of the source."""
-    cdef int64_t i
+cdef inline void load_row(vector* target, const real* source, int64_t step, int64_t count) noexcept nogil:
+    """Every `step`-th element of an array into cache, where whole vectors are written: what lies behind is overwritten."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t i = 0
+    cdef real* to = <real*> target
     if step == 1:
-        move(target, source, count)
-    elif step == 2:  # a constant step is compiled to shuffles
-        for i in range(count):
-            (<real*> target)[i] = source[2 * i]
-    else:
-        for i in range(count):
-            (<real*> target)[i] = source[i * step]
+        while i + lanes <= count:
+            (<vector*> (to + i))[0] = (<const vector*> (source + i))[0]
+            i += lanes
+        if i < count:
+            load_part((<vector*> (to + i))[0], source + i, count - i)
+        return
+    if step == 2:
+        while i + lanes < count:  # the last vector would read one element too many
+            load_even((<vector*> (to + i))[0], source + 2 * i)
+            i += lanes
+    while i < count:
+        to[i] = source[i * step]
+        i += 1
+
+
+cdef inline void fill_row(vector* target, real value, int64_t count) noexcept nogil:
+    cdef int64_t i = 0
+    cdef vector v
+    broadcast(v, value)
+    while i < count:
+        (<vector*> (<real*> target + i))[0] = v
+        i += sizeof(vector) // sizeof(real)

@@ -7,7 +7,8 @@ cdef void pack(
 ) noexcept nogil:
     """Whole vectors are copied for each piece of an image row; what a copy leaves behind its piece, the next one overwrites."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t pieces = 0, lane = 0, k, p, h, w
+    cdef int64_t vectors = (job.pixel_tile + lanes - 1) // lanes
+    cdef int64_t pieces = 0, lane = 0, k, p, v, h, w
     cdef int64_t to[MOST_LANES]
     cdef int64_t offset[MOST_LANES]
     cdef const real* source
@@ -22,11 +23,12 @@ cdef void pack(
     for k in range(chain):
         source = block + rows[k]
         target = <real*> panel + k * job.pixel_tile
-        if job.pixel_tile <= lanes:
-            for p in range(pieces):
-                (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]
-        else:
+        if vectors == 2:
             for p in range(pieces):
                 (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]
                 (<vector*> (target + to[p]))[1] = (<const vector*> (source + offset[p]))[1]
+        else:
+            for p in range(pieces):
+                for v in range(vectors):
+                    (<vector*> (target + to[p]))[v] = (<const vector*> (source + offset[p]))[v]
         prefetch(source + offset[0] + job.pixel_tile)  # the next panel's

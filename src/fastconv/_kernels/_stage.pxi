@@ -2,6 +2,8 @@
 
     staged[channel, run, d, h, w]    w contiguous; a run's columns, `stride` apart in the input, lie side by side
 
+Rows are written in whole vectors, in ascending order, and each plane of a run has room for one more vector at its end.
+
 so that the pixel (h, w) of the block reads tap k at staged[rows[k] + h * row + w], whatever stride, dilation, layout, and padding are.
 """
 
@@ -41,14 +43,13 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
 cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, vector* staged) noexcept nogil:
     cdef const Axis* w = &job.axis[2]
     cdef int64_t run, count, origin, low, high
-    cdef int64_t rows = job.axis[0].staged * job.axis[1].staged
     for run in range(w.runs):
         count = run_count(w, run) - (w.block - block.count[2])
         origin = block.first[2] * w.stride + run_origin(w, run)
         # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
-        low = bounded((w.before - origin + w.stride - 1) // w.stride, 0, count)
-        high = bounded((w.before + w.size - origin + w.stride - 1) // w.stride, low, count)
-        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + run * rows * job.row), origin, low, high, count)
+        low = bounded(steps(w.before - origin, w.stride), 0, count)
+        high = bounded(steps(w.before + w.size - origin, w.stride), low, count)
+        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + run * job.run_plane), origin, low, high, count)
 
 
 cdef inline void stage_columns(
@@ -58,7 +59,7 @@ cdef inline void stage_columns(
     """One run of columns, for every row and channel."""
     cdef const Axis* d = &job.axis[0]
     cdef const Axis* h = &job.axis[1]
-    cdef int64_t run_d, run_h, i, j, c, a, depth, line, slot_d = 0, slot_h
+    cdef int64_t run_d, run_h, i, j, c, depth, line, slot_d = 0, slot_h
     cdef real* target
     for run_d in range(d.runs):
         for i in range(run_count(d, run_d) - (d.block - block.count[0])):
@@ -74,8 +75,7 @@ cdef inline void stage_columns(
                         )
                     else:
                         for c in range(channels):
-                            for a in range(count):
-                                target[c * job.plane + a] = <real> job.padding_value
+                            fill_row(<vector*> (target + c * job.plane), <real> job.padding_value, count)
                 slot_h += run_count(h, run_h)
         slot_d += run_count(d, run_d)
 
@@ -92,12 +92,23 @@ cdef inline void stage_row(
     for c in range(channels):
         row = source + c * job.x_c
         to = <real*> target + c * job.plane
-        for a in range(low):
-            to[a] = border(job, w, row, origin + a * w.stride)
         if high > low:
-            gather(<vector*> (to + low), row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
-        for a in range(high, count):
-            to[a] = border(job, w, row, origin + a * w.stride)
+            load_row(<vector*> (to + low), row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
+        if w.constant:
+            for a in range(low):
+                to[a] = <real> job.padding_value
+            for a in range(high, count):
+                to[a] = <real> job.padding_value
+        else:
+            for a in range(low):
+                to[a] = border(job, w, row, origin + a * w.stride)
+            for a in range(high, count):
+                to[a] = border(job, w, row, origin + a * w.stride)
+
+
+cdef inline int64_t steps(int64_t distance, int64_t stride) noexcept nogil:
+    """Steps of `stride` that reach `distance`, rounded up."""
+    return distance if stride == 1 else (distance + stride - 1) // stride
 
 
 cdef inline real border(const Job* job, const Axis* axis, const real* row, int64_t padded) noexcept nogil:

@@ -7,6 +7,10 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 /* A tile is a template: every caller passes literals, and the compiler unrolls it.  That takes inlining without fail. */
 #undef CYTHON_INLINE
@@ -57,6 +61,23 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
 /* sum += s * v: the one way in which products are added up, tails included */
 #define multiply_add(sum, s, v) ((sum) += (scalar_of(sum))(s) * (v))
+/* v = the first `count` elements at p, at most a vector, and zeros; and the way back */
+#define load_part(v, p, count) ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
+#define store_part(p, v, count) (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
+/* v = every second element from p on, of which two vectors are read */
+#if defined(__clang__)
+#define load_even(v, p) do { \
+    const scalar_of(v) *from = (const void *)(p); \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) (v)[lane] = from[2 * lane]; \
+} while (0)
+#else
+#define load_even(v, p) do { \
+    const __typeof__(v) *from = (const void *)(p); \
+    bits_of(v) even; \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) even[lane] = 2 * lane; \
+    (v) = __builtin_shuffle(from[0], from[1], even); \
+} while (0)
+#endif
 /* Bounds; NaN stays NaN */
 #define at_least(v, s) ((v) = blend((v) < (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
 #define at_most(v, s) ((v) = blend((v) > (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
@@ -96,3 +117,29 @@ static inline void expm1_##VECTOR(VECTOR *v) \
 DEFINE_EXPM1(vfloat, vint32, int32_t, -104.0f, 89.0f, 12582912.0f, 0.693359375f, -2.12194440e-4f, 8, 127, 23)
 DEFINE_EXPM1(vdouble, vint64, int64_t, -746.0, 710.0, 6755399441055744.0, 6.93145751953125e-1, 1.42860682030941723212e-6,
              14, 1023, 52)
+
+#if defined(__AVX512F__)
+#define FIRST(count) ((1u << (count)) - 1)
+static inline vfloat load_part_vfloat(const void *p, int64_t count) { return (vfloat)_mm512_maskz_loadu_ps(FIRST(count), p); }
+static inline vdouble load_part_vdouble(const void *p, int64_t count) { return (vdouble)_mm512_maskz_loadu_pd(FIRST(count), p); }
+static inline void store_part_vfloat(void *p, vfloat v, int64_t count) { _mm512_mask_storeu_ps(p, FIRST(count), (__m512)v); }
+static inline void store_part_vdouble(void *p, vdouble v, int64_t count) { _mm512_mask_storeu_pd(p, FIRST(count), (__m512d)v); }
+#else
+#if defined(__AVX2__)
+static const int32_t ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#define FIRST(count) _mm256_loadu_si256((const void *)(ones_then_zeros + 8 - (count)))
+static inline vfloat load_part_vfloat(const void *p, int64_t count) { return (vfloat)_mm256_maskload_ps(p, FIRST(count)); }
+static inline vdouble load_part_vdouble(const void *p, int64_t count) { return (vdouble)_mm256_maskload_pd(p, FIRST(2 * count)); }
+#else
+static inline vfloat load_part_vfloat(const void *p, int64_t count) { vfloat v = {0}; memcpy(&v, p, 4 * count); return v; }
+static inline vdouble load_part_vdouble(const void *p, int64_t count) { vdouble v = {0}; memcpy(&v, p, 8 * count); return v; }
+#endif
+#define DEFINE_STORE_PART(VECTOR) \
+static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \
+{ \
+    if (count == sizeof(v) / sizeof(v[0])) *(VECTOR *)p = v; \
+    else memcpy(p, &v, count * sizeof(v[0])); \
+}
+DEFINE_STORE_PART(vfloat)
+DEFINE_STORE_PART(vdouble)
+#endif
