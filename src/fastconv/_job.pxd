@@ -59,7 +59,7 @@ cdef struct Job:
     int64_t to_output       # whole tiles may be summed where the output is to lie
     int64_t x_last          # offset of the last element that may be read
     int64_t plane           # staged elements of one channel
-    int64_t run_plane       # of these, elements of one run of columns
+    uintptr_t run_start     # int64[runs of columns]: where the first row of each begins
     int64_t row             # staged elements of one row
     uintptr_t staged_rows   # int64[chunk]: offset of each product's operand in the staged block
     uintptr_t placed_rows   # int64[chunk]: likewise in x itself

@@ -109,19 +109,25 @@ def runs(line, block):
 
 
 class Stage(NamedTuple):
-    """How a block is staged: (channels, runs of columns, d, h, columns of the longest run), so that rows are dense."""
+    """How a block is staged: (channels, runs of columns, d, h, columns of the longest run), so that rows are dense.
+
+    Where `aligned`, rows begin at whole vectors, and so do, in each run, the columns that are copied of the input.
+    """
 
     d: Runs
     h: Runs
     w: Runs
+    leads: tuple  # elements before the first column of each run
+    row: int  # elements from one row to the next
 
     @classmethod
-    def of(cls, lines, block):
-        return cls(*map(runs, lines, block))
-
-    @property
-    def row(self):
-        return max(self.w.counts)
+    def of(cls, lines, block, aligned):
+        d, h, w = map(runs, lines, block)
+        if not aligned:
+            return cls(d, h, w, (0,) * len(w.counts), max(w.counts))
+        leads = tuple(-ceil((lines[2].before - origin) / lines[2].stride) % VECTOR for origin in w.origins)
+        longest = max(lead + count for lead, count in zip(leads, w.counts, strict=True))
+        return cls(d, h, w, leads, ceil(longest / VECTOR) * VECTOR)
 
     @property
     def rows(self):
@@ -129,8 +135,12 @@ class Stage(NamedTuple):
 
     @property
     def run_plane(self):
-        """Elements of one run of columns."""
+        """Elements of one run of columns, with room for a vector that is written too much."""
         return self.rows * self.row + VECTOR
+
+    @property
+    def run_starts(self):
+        return [run * self.run_plane + lead for run, lead in enumerate(self.leads)]
 
     @property
     def plane(self):
@@ -139,7 +149,8 @@ class Stage(NamedTuple):
 
     def offsets(self):
         """Where the operand of each tap, in the weight's order, is for the block's first pixel."""
-        columns = tuple(run * self.run_plane + shift for run, shift in self.w.taps)
+        starts = self.run_starts
+        columns = tuple(starts[run] + shift for run, shift in self.w.taps)
         return combined((self.d.slots, self.h.slots, columns), (self.h.staged * self.row, self.row, 1))
 
 

@@ -95,7 +95,7 @@ def _steps(shape):
 
 def _job(geometry, layout, shape, tiling, tables):
     channels, taps = shape.chunk
-    stage = Stage.of(shape.lines, tiling.block)
+    stage = Stage.of(shape.lines, tiling.block, tiling.row_wise)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
     d, h, w = shape.lines
@@ -106,7 +106,7 @@ def _job(geometry, layout, shape, tiling, tables):
     )
     parts = workspace(shape, tiling, placed_row if in_place else 0)
     tiles = -(-shape.o // tiling.channel_tile)
-    axes = [_axis(line, block, run, tables) for line, block, run in zip(shape.lines, tiling.block, stage, strict=True)]
+    axes = [_axis(line, block, run, tables) for line, block, run in zip(shape.lines, tiling.block, stage[:3], strict=True)]
     channel_blocks = -(-tiles // tiling.block_tiles)
     items = shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks
     return dict(
@@ -126,7 +126,7 @@ def _job(geometry, layout, shape, tiling, tables):
         chunk_channels=channels,
         chunk_taps=taps,
         packed=tiling.kind == PACKED,
-        band=tiling.kind in (BAND, SHARED),
+        band=tiling.row_wise,
         shared=tiling.kind == SHARED,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
@@ -143,7 +143,7 @@ def _job(geometry, layout, shape, tiling, tables):
         ),
         x_last=_last_element(geometry, layout.x),
         plane=stage.plane,
-        run_plane=stage.run_plane,
+        run_start=tables(stage.run_starts),
         row=stage.row,
         staged_rows=tables(np.add.outer(np.arange(channels) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),

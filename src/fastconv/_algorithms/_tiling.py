@@ -74,19 +74,24 @@ class Tiling(NamedTuple):
         return f"{self.kind} {self.tile_rows}x{self.tile_lanes} along {'pixels' if self.lanes_are_pixels else 'channels'}"
 
     @property
+    def row_wise(self):
+        """Whether a tile is rows of the image."""
+        return self.kind in (BAND, SHARED)
+
+    @property
     def pixel_tile(self):
         return self.tile_lanes if self.lanes_are_pixels else self.tile_rows
 
     @property
     def channel_tile(self):
-        if self.kind in (BAND, SHARED):
+        if self.row_wise:
             return 1
         return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
 
     def pixel_tiles(self, row):
         """Tiles that cover a block's pixels; `row`: from one image row to the next, as they lie."""
         _, h, w = self.block
-        if self.kind in (BAND, SHARED):
+        if self.row_wise:
             return ceil(h / self.tile_rows) * ceil(w / self.tile_lanes)
         pixels = h * w if self.kind == PACKED else (h - 1) * row + w
         return ceil(pixels / self.pixel_tile)
@@ -107,12 +112,12 @@ class Workspace(NamedTuple):
 def workspace(shape, tiling, placed_row=0):
     """Elements of a thread's memory; `placed_row`: distance of image rows that are read in place by unpacked tiles."""
     channels, taps = shape.chunk
-    stage = Stage.of(shape.lines, tiling.block)
+    stage = Stage.of(shape.lines, tiling.block, tiling.row_wise)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel
     tiles = tiling.pixel_tiles(max(stage.row, placed_row)) * tiling.block_tiles
     single = channels >= shape.c and taps == shape.taps
     return Workspace(
-        staged=_aligned(channels * stage.plane + (tiling.tile_rows if tiling.kind in (BAND, SHARED) else 0) * stage.row + slack),
+        staged=_aligned(channels * stage.plane + (tiling.tile_rows if tiling.row_wise else 0) * stage.row + slack),
         panel=_aligned(channels * taps * tiling.pixel_tile + slack if tiling.kind == PACKED else 0),
         sums=_aligned((1 if single else tiles) * tiling.tile_rows * tiling.tile_lanes),
     )
@@ -167,15 +172,14 @@ def _strip_tiles(shape, block):
 
 
 def _band_tiles(shape, block):
-    rows, vectors = _isa.kernels.BAND_SHAPE
+    """Whole rows of the block."""
     width = _isa.kernels.LANES[shape.dtype]
-    return [(True, rows, min(vectors, ceil(block[2] / width)) * width)]
+    return [(True, _isa.kernels.ROWS_OF_BAND, ceil(block[2] / width) * width)]
 
 
 def _shared_tiles(shape, block):
     line = shape.lines[1]
-    least = _isa.kernels.BAND_SHAPE[0] - 1
-    fits = line.kernel >= least and line.stride == line.dilation == 1 and shape.taps <= CHAIN
+    fits = line.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and line.stride == line.dilation == 1 and shape.taps <= CHAIN
     return _band_tiles(shape, block) if fits else []
 
 
@@ -207,12 +211,10 @@ def _block_cost(shape, tiling):
     chains = ceil(shape.c / channels) * ceil(shape.taps / taps)
     width = _isa.kernels.LANES[shape.dtype]
     vectors = tiling.tile_lanes // width
-    staged = Stage.of(shape.lines, tiling.block)
+    staged = Stage.of(shape.lines, tiling.block, tiling.row_wise)
     pixel_tiles = tiling.pixel_tiles(staged.row)
     tiles = pixel_tiles * tiling.block_tiles
 
-    if tiling.kind in (BAND, SHARED):
-        vectors = ceil(tiling.block[2] / width) / ceil(tiling.block[2] / tiling.tile_lanes)  # a row's last tile may be narrower
     if tiling.kind == BAND:
         loads = 2 * tiling.tile_rows * vectors + 1
     elif tiling.kind == SHARED:

@@ -1,9 +1,19 @@
-"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
+"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row, all along the row.
 
 A plain band takes the taps one by one. A shared one loads a row of the input once for all the output rows that it belongs to: row r is
 multiplied by row r - i of the kernel for output row i; for kernels of at least BAND_ROWS - 1 rows, at stride and dilation 1 from
-row to row.  Of the last vector in a row, `last` elements belong to it.
+row to row.
 """
+
+
+cdef struct Band:
+    # One chain of one channel
+    const int64_t* rows     # offset of each tap's operand
+    int64_t row             # from one image row to the next
+    int64_t height          # of the kernel
+    int64_t width
+    int64_t chain
+    bint shared
 
 
 cdef inline void add_row(
@@ -24,12 +34,15 @@ cdef inline void add_row(
 
 
 cdef inline void add_planes(
-    int vectors, vector (*total)[BAND], const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t planes, int64_t height, int64_t width,
+    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x
 ) noexcept nogil:
-    """The products of `planes` (channels and depths) of kernel planes height × width; `row`: from one image row to the next."""
+    """The products of kernel planes height × width, of channels and depths."""
+    cdef int64_t row = band.row
+    cdef int64_t height = band.height
+    cdef int64_t width = band.width
+    cdef const int64_t* rows = band.rows
     cdef int64_t plane, r
-    for plane in range(planes):
+    for plane in range(band.chain // (height * width)):
         add_row(0, 1, vectors, total, x, rows, weight, width)
         add_row(0, 2, vectors, total, x + row, rows, weight + width, width)
         add_row(0, 3, vectors, total, x + 2 * row, rows, weight + 2 * width, width)
@@ -42,33 +55,58 @@ cdef inline void add_planes(
         weight += height * width
 
 
-cdef inline void add_taps(
-    int vectors, vector (*total)[BAND], const real* weight, const real* x, const int64_t* rows, int64_t row, int64_t chain
+cdef inline void add_row_of_3(
+    int low, int high, int r, int vectors, vector (*total)[BAND], const vector* taps, const real* row, const int64_t* columns
 ) noexcept nogil:
+    """`add_row` for row r of the input and a 3 × 3 kernel whose taps are in registers."""
+    cdef const vector* source
+    cdef vector operand
+    cdef int i, j, v
+    for j in range(3):
+        source = <const vector*> (row + columns[j])
+        for v in range(vectors):
+            operand = source[v]
+            for i in range(low, high):
+                total[i][v] += taps[3 * (r - i) + j] * operand
+
+
+cdef inline void add_3_by_3(int vectors, vector (*total)[BAND], const Band* band, const vector* taps, const real* x) noexcept nogil:
+    add_row_of_3(0, 1, 0, vectors, total, taps, x, band.rows)
+    add_row_of_3(0, 2, 1, vectors, total, taps, x + band.row, band.rows)
+    add_row_of_3(0, 3, 2, vectors, total, taps, x + 2 * band.row, band.rows)
+    add_row_of_3(1, 4, 3, vectors, total, taps, x + 3 * band.row, band.rows)
+    add_row_of_3(2, 4, 4, vectors, total, taps, x + 4 * band.row, band.rows)
+    add_row_of_3(3, 4, 5, vectors, total, taps, x + 5 * band.row, band.rows)
+
+
+cdef inline void add_taps(int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x) noexcept nogil:
     cdef const vector* source
     cdef int i, v
     cdef int64_t k
-    for k in range(chain):
+    for k in range(band.chain):
         for i in range(BAND_ROWS):
-            source = <const vector*> (x + rows[k] + i * row)
+            source = <const vector*> (x + band.rows[k] + i * band.row)
             for v in range(vectors):
                 multiply_add(total[i][v], weight[k], source[v])
 
 
-cdef inline void band_of(
-    int vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
+cdef inline void band_columns(
+    int vectors, bint three, const Band* band, const vector* taps, const real* weight, const real* x,
+    vector* sums, int64_t step, int64_t width, bint first,
 ) noexcept nogil:
+    """`vectors` columns of the band, of which the first `width` elements are wanted."""
     cdef vector total[BAND_ROWS][BAND]
     cdef vector* to
     cdef int i, v
     for i in range(BAND_ROWS):
         for v in range(vectors):
             broadcast(total[i][v], 0)
-    if shared:
-        add_planes(vectors, total, weight, x, rows, row, chain // (height * width), height, width)
+    if three:
+        add_3_by_3(vectors, total, band, taps, x)
+    elif band.shared:
+        add_planes(vectors, total, band, weight, x)
     else:
-        add_taps(vectors, total, weight, x, rows, row, chain)
+        add_taps(vectors, total, band, weight, x)
     for i in range(BAND_ROWS):
         to = <vector*> (<real*> sums + i * step)
         if not first:
@@ -76,32 +114,40 @@ cdef inline void band_of(
                 total[i][v] += to[v]
         for v in range(vectors - 1):
             to[v] = total[i][v]
-        store_part(to + vectors - 1, total[i][vectors - 1], last)
+        store_part(to + vectors - 1, total[i][vectors - 1], width - (vectors - 1) * (sizeof(vector) // sizeof(real)))
 
 
-cdef inline void band_as_wide(
-    int64_t vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
+cdef inline void whole_band(
+    bint three, const Band* band, const real* weight, const real* x, vector* sums, int64_t step, int64_t width, bint first
 ) noexcept nogil:
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t w = 0
+    cdef int64_t k, vectors
+    cdef vector taps[9]
+    if three:
+        for k in range(9):
+            broadcast(taps[k], weight[k])
+    while width - w > BAND * lanes:
+        band_columns(BAND, three, band, taps, weight, x + w, sums, step, BAND * lanes, first)
+        sums += BAND
+        w += BAND * lanes
+    vectors = (width - w + lanes - 1) // lanes
     if vectors == 1:
-        band_of(1, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
+        band_columns(1, three, band, taps, weight, x + w, sums, step, width - w, first)
     elif vectors == 2:
-        band_of(2, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
+        band_columns(2, three, band, taps, weight, x + w, sums, step, width - w, first)
     elif BAND > 2:
         if vectors == 3:
-            band_of(3, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
+            band_columns(3, three, band, taps, weight, x + w, sums, step, width - w, first)
         elif vectors == 4:
-            band_of(4, height, width, shared, weight, x, rows, row, chain, sums, step, last, first)
+            band_columns(4, three, band, taps, weight, x + w, sums, step, width - w, first)
 
 
-cdef void band(
-    int64_t vectors, int64_t height, int64_t width, bint shared, const real* weight, const real* x, const int64_t* rows, int64_t row,
-    int64_t chain, vector* sums, int64_t step, int64_t last, bint first,
+cdef void multiply_band(
+    const Band* band, const real* weight, const real* x, vector* sums, int64_t step, int64_t width, bint first
 ) noexcept nogil:
-    """The instances; the commonest kernel unrolled."""
-    if not shared:
-        band_as_wide(vectors, 0, 0, False, weight, x, rows, row, chain, sums, step, last, first)
-    elif height == 3 and width == 3:
-        band_as_wide(vectors, 3, 3, True, weight, x, rows, row, chain, sums, step, last, first)
+    """Add a chain to BAND_ROWS rows of `width` sums; the commonest kernel has instances of its own."""
+    if band.shared and band.height == 3 and band.width == 3 and band.chain == 9:
+        whole_band(True, band, weight, x, sums, step, width, first)
     else:
-        band_as_wide(vectors, height, width, True, weight, x, rows, row, chain, sums, step, last, first)
+        whole_band(False, band, weight, x, sums, step, width, first)

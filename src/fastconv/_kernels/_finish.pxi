@@ -18,7 +18,8 @@ cdef struct Tile:
     int64_t step            # elements from one row of sums to the next
     int64_t channel_step    # distance of two channels' sums
     int64_t pixel_step
-    bint in_output          # the sums lie where the output is to lie
+    bint in_output          # the sums lie where the output is to lie,
+    int64_t wanted          # and these many of a row belong to it
 
 
 cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
@@ -65,6 +66,20 @@ cdef inline void store_piece(
                 y[i * channel_stride + p * w_stride] = sums[i * tile.channel_step + p]
 
 
+cdef void finish_row(const Job* job, real* row, int64_t width, const real* bias, vector* as_vectors) noexcept nogil:
+    """Tied bias (NULL: none) and activation of `width` outputs of one channel, where they lie."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t i = 0
+    cdef vector v
+    while i < width:
+        load_part(v, row + i, bounded(width - i, 0, lanes))
+        if bias:
+            add_scalar(v, bias[0])
+        activate(&v, 1, job.activation)
+        store_part(row + i, v, bounded(width - i, 0, lanes))
+        i += lanes
+
+
 cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     """A tied bias: one value for each channel."""
     cdef const real* bias = <const real*> job.bias + tile.channel * job.bias_o
@@ -85,8 +100,14 @@ cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vect
 
 cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t lane = 0, i, h, w, count
+    cdef int64_t lane = 0, channel, i, h, w, count
     cdef bint tied = axis[0].bias == 0 and axis[1].bias == 0 and axis[2].bias == 0
+    cdef const real* bias = <const real*> job.bias
+    if tile.in_output:
+        for i in range(job.tile_rows):
+            channel = tile.channel if job.band else tile.channel + i
+            finish_row(job, sums + i * tile.step, tile.wanted, bias + channel * job.bias_o if bias else NULL, as_vectors)
+        return
     if job.bias and tied:
         add_bias(job, tile, sums, as_vectors)
     if (job.bias and not tied) or job.add:
@@ -112,8 +133,6 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     if job.activation:
         for i in range(job.tile_rows):
             activate(<vector*> (sums + i * tile.step), tile.vectors, job.activation)
-    if tile.in_output:
-        return
     count = next_piece(tile, &lane, &h, &w)
     while count:
         store_piece(

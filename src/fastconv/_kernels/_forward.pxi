@@ -87,6 +87,7 @@ cdef void tiles(
     cdef int64_t total, pixel, t, h, w, lane, slot = 0
     cdef const real* pixels
     tile.vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    tile.wanted = job.tile_lanes
     tile.h = block.first[1]
     tile.w = block.first[2]
     tile.width = block.count[2]
@@ -115,32 +116,23 @@ cdef void bands(
 ) noexcept nogil:
     """Tiles of image rows × pixels of one channel."""
     cdef Tile tile
-    cdef bint in_output
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t vectors = (block.count[2] + lanes - 1) // lanes
-    cdef int64_t columns = (block.count[2] + job.tile_lanes - 1) // job.tile_lanes
-    cdef int64_t h = 0, column, t, first, slot = 0
+    cdef int64_t h = 0, t, slot = 0
     tile.pixel = 0
+    tile.w = block.first[2]
+    tile.width = block.count[2]
+    tile.wanted = tile.width
+    tile.vectors = (tile.width + lanes - 1) // lanes
+    tile.row = tile.vectors * lanes
     while h < block.count[1]:
         if job.to_output and h > bounded(block.count[1] - job.tile_rows, 0, h):
             h = block.count[1] - job.tile_rows  # rather a few rows twice than a tile that is not whole
         tile.h = block.first[1] + h
-        for column in range(columns):
-            first = vectors * column // columns
-            tile.vectors = vectors * (column + 1) // columns - first
-            first *= lanes
-            tile.row = tile.vectors * lanes
-            tile.w = block.first[2] + first
-            tile.width = bounded(block.count[2] - first, 0, tile.row)
-            tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
-            # What the last pass does is done to whole vectors.
-            in_output = job.to_output and block.count[1] >= job.tile_rows and (
-                tile.width == tile.row or not (job.bias or job.activation)
-            )
-            for t in range(block.tiles):
-                tile.in_output = in_output
-                multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row + first, rows, sums, slot)
-                slot += 1
+        tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
+        for t in range(block.tiles):
+            tile.in_output = job.to_output and block.count[1] >= job.tile_rows
+            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, rows, sums, slot)
+            slot += 1
         h += job.tile_rows
 
 
@@ -149,6 +141,7 @@ cdef inline void multiply(
     const real* pixels, const int64_t* rows, vector* sums, int64_t slot,
 ) noexcept nogil:
     """Add one chain to one tile, and finish the tile after its last chain."""
+    cdef Band strip
     cdef int64_t h, w, lane = 0
     cdef const real* weight = <const real*> job.weight + (
         (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
@@ -170,11 +163,13 @@ cdef inline void multiply(
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
     if job.band:
-        lane = sizeof(vector) // sizeof(real)
-        band(
-            piece.vectors, job.axis[1].kernel, job.axis[2].kernel, job.shared, weight, pixels, rows, chain.row, chain.length,
-            sums, piece.step, lane - (piece.row - piece.width) if piece.in_output else lane, chain.first,
-        )
+        strip.rows = rows
+        strip.row = chain.row
+        strip.height = job.axis[1].kernel
+        strip.width = job.axis[2].kernel
+        strip.chain = chain.length
+        strip.shared = job.shared
+        multiply_band(&strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first)
     elif not job.lanes_are_pixels:
         tile(job.tile_rows, piece.vectors, pixels, weight, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
     elif job.packed:

@@ -69,6 +69,6 @@ cdef block_function _forward_float64 = forward_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 TILE_ROWS = ROWS
+ROWS_OF_BAND = BAND_ROWS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
-BAND_SHAPE = (BAND_ROWS, BAND)
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}

@@ -49,7 +49,7 @@ cdef void stage(const Job* job, const Block* block, const real* source, int64_t 
         # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
         low = bounded(steps(w.before - origin, w.stride), 0, count)
         high = bounded(steps(w.before + w.size - origin, w.stride), low, count)
-        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + run * job.run_plane), origin, low, high, count)
+        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + (<const int64_t*> job.run_start)[run]), origin, low, high, count)
 
 
 cdef inline void stage_columns(
