@@ -98,6 +98,18 @@ TYPES = [
 ]
 
 
+def shown(value):
+    return f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def rows(table):
+    """The table with ids that show the arguments, arrays by type and shape."""
+    return [
+        pytest.param(changed, message, id=", ".join(f"{name}={shown(value)}" for name, value in changed.items()))
+        for changed, message in table
+    ]
+
+
 def call(**changed):
     return fastconv.conv2d(**{"x": X, "weight": WEIGHT} | changed)
 
@@ -108,13 +120,13 @@ def as_plan(**changed):
     return fastconv.plan(**arguments)(x, out)
 
 
-@pytest.mark.parametrize(("changed", "message"), VALUES, ids=str)
+@pytest.mark.parametrize(("changed", "message"), rows(VALUES))
 def test_values(changed, message):
     with pytest.raises(ValueError, match=message):
         call(**changed)
 
 
-@pytest.mark.parametrize(("changed", "message"), TYPES, ids=str)
+@pytest.mark.parametrize(("changed", "message"), rows(TYPES))
 def test_types(changed, message):
     with pytest.raises(TypeError, match=message):
         call(**changed)
@@ -122,7 +134,7 @@ def test_types(changed, message):
 
 # but a plan takes its rank from the weight
 @pytest.mark.parametrize(
-    ("changed", "message"), [row for row in VALUES + TYPES if np.ndim(row[0].get("weight", WEIGHT)) == 4], ids=str
+    ("changed", "message"), rows(row for row in VALUES + TYPES if np.ndim(row[0].get("weight", WEIGHT)) == 4)
 )
 def test_plans_say_the_same(changed, message):
     with pytest.raises((ValueError, TypeError), match=message):
