@@ -7,12 +7,16 @@ from interpreter import run
 
 from fastconv import _isa
 
-EXACT = Path(__file__).with_name("test_functional.py")
+EXACT = [
+    "test_functional.py::test_every_algorithm_to_the_bit",
+    "test_functional.py::test_channels_last_and_any_strides",
+    "test_tiles.py",
+]
 
 
 @pytest.mark.parametrize("level", [name for name in _isa.available if name != _isa.level])
 def test_every_algorithm_at_every_level(level):
-    tests = [f"{EXACT}::{name}" for name in ("test_every_algorithm_to_the_bit", "test_channels_last_and_any_strides")]
+    tests = [str(Path(__file__).with_name(name)) for name in EXACT]
     code = f"import pytest; raise SystemExit(pytest.main({[*tests, '-p', 'no:cacheprovider']}))"
     finished = run(code, FASTCONV_ISA=level)
     assert finished.returncode == 0, finished.stdout

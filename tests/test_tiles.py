@@ -1,0 +1,48 @@
+"""Shapes that fill no tile: every bit is the reference's, and nothing around the output is touched."""
+
+import numpy as np
+import pytest
+from strategies import integers
+
+import fastconv
+from fastconv._algorithms import TABLE
+
+COMPILED = [entry.name for entry in TABLE if entry.name != "reference"]
+
+CANARY = -777
+GAPS = {"dense": (0, 0, 0, 0), "gaps": (1, 1, 1, 3)}  # on each axis, before and after the output
+
+
+def surrounded(shape, dtype, gaps):
+    """A view of this shape, and the flat memory before, after and between its elements: all canaries."""
+    sizes = [size + 2 * gap for size, gap in zip(shape, gaps, strict=True)]
+    memory = np.full(np.prod(sizes) + 128, CANARY, dtype)
+    inner = tuple(slice(gap, gap + size) for size, gap in zip(shape, gaps, strict=True))
+    return memory[64:-64].reshape(sizes)[inner], memory
+
+
+@pytest.mark.parametrize("algorithm", COMPILED)
+@pytest.mark.parametrize("gaps", GAPS.values(), ids=GAPS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(5, 3), (3, 5), (14, 14), (1, 1), (9, 1), (1, 9), (7, 7), (2, 17)], ids=str)
+def test_depthwise_on_few_pixels(size, kernel, dtype, gaps, algorithm):
+    channels = 6
+    x = integers((2, channels, *size), dtype, 0)
+    weight, bias = integers((channels, 1, kernel, kernel), dtype, 1), integers((channels,), dtype, 2)
+    arguments = {"padding": "same", "groups": channels, "activation": "relu"}
+    expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
+    out, memory = surrounded(x.shape, dtype, gaps)
+    fastconv.plan(weight, bias, **arguments, algorithm=algorithm)(x, out)
+    np.testing.assert_array_equal(out, expected)
+    out[...] = CANARY
+    np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+
+
+@pytest.mark.parametrize("algorithm", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dilated_on_a_long_signal(dtype, algorithm):
+    x, weight = integers((1, 64, 5000), dtype, 0), integers((64, 64, 3), dtype, 1)
+    arguments = {"padding": 8, "dilation": 8}
+    expected = fastconv.conv1d(x, weight, **arguments, algorithm="reference")
+    np.testing.assert_array_equal(fastconv.plan(weight, **arguments, algorithm=algorithm)(x), expected)
