@@ -18,12 +18,13 @@ PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
-STAGE_ROW = 16.0  # finding a row and its borders
+STAGE_ROW = 12.0  # finding a row and its borders
 PACK_PIECE = 2.5  # copying one vector of a panel
 STORE_VECTOR = 2.0  # finishing one vector of output
+STORE_PIECE = 8.0  # starting a piece of an image row
 STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 TILE = 25.0  # starting a tile
-BLOCK = 400.0  # starting a block
+BLOCK = 250.0  # starting a block
 SECONDS = 0.3e-9  # of one unit
 
 
@@ -226,10 +227,14 @@ def _block_cost(shape, tiling):
     flush = chains * (TILE + 2 * tiling.tile_rows * vectors)
     contiguous = shape.lines[2].y == 1 if tiling.lanes_are_pixels else shape.y_o == 1
     outputs = tiling.tile_rows * tiling.tile_lanes
-    store = STORE_VECTOR * outputs / width if contiguous else STORE_ELEMENT * outputs
+    rows = tiling.tile_rows * (1 + tiling.pixel_tile / staged.row if tiling.lanes_are_pixels else 1)
+    if tiling.row_wise and contiguous and chains == 1:
+        store = 0  # summed where the output is to lie
+    else:
+        store = STORE_VECTOR * outputs / width + STORE_PIECE * rows if contiguous else STORE_ELEMENT * outputs
 
     line = shape.lines[2]
-    element = STAGE_VECTOR / width if line.x == 1 and line.stride == 1 else STAGE_ELEMENT
+    element = STAGE_VECTOR * line.stride / width if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
     stage = shape.c * ceil(shape.taps / taps) * staged.rows * (len(staged.w.counts) * STAGE_ROW + staged.w.staged * element)
     if line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
         stage = 0  # read in place

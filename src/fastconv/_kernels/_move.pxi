@@ -28,9 +28,10 @@ cdef inline void load_row(vector* target, const real* source, int64_t step, int6
             load_part((<vector*> (to + i))[0], source + i, count - i)
         return
     if step == 2:
-        while i + lanes < count:  # the last vector would read one element too many
-            load_even((<vector*> (to + i))[0], source + 2 * i)
+        while i < count:
+            load_even((<vector*> (to + i))[0], source + 2 * i, lanes if i + lanes <= count else count - i)
             i += lanes
+        return
     while i < count:
         to[i] = source[i * step]
         i += 1

@@ -28,10 +28,6 @@ cdef inline int64_t source_of(const Axis* axis, int64_t padded) noexcept nogil:
     return position
 
 
-cdef inline int64_t run_origin(const Axis* axis, int64_t run) noexcept nogil:
-    return (<const int64_t*> axis.run_origin)[run]
-
-
 cdef inline int64_t run_count(const Axis* axis, int64_t run) noexcept nogil:
     return (<const int64_t*> axis.run_count)[run]
 
@@ -40,70 +36,78 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
     return low if value < low else high if value > high else value
 
 
+cdef struct Run:
+    # Padded positions origin + a * stride, 0 <= a < count: a < low lie before the input, low <= a < high in it, the rest behind it
+    int64_t origin
+    int64_t low
+    int64_t high
+    int64_t count
+
+
+cdef inline void locate_run(const Axis* axis, int64_t first, int64_t count, int64_t run, Run* located) noexcept nogil:
+    """The run as a block of `count` outputs from `first` on reads it."""
+    located.origin = first * axis.stride + (<const int64_t*> axis.run_origin)[run]
+    located.count = run_count(axis, run) - (axis.block - count)
+    located.low = bounded(steps(axis.before - located.origin, axis.stride), 0, located.count)
+    located.high = bounded(steps(axis.before + axis.size - located.origin, axis.stride), located.low, located.count)
+
+
 cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, vector* staged) noexcept nogil:
-    cdef const Axis* w = &job.axis[2]
-    cdef int64_t run, count, origin, low, high
-    for run in range(w.runs):
-        count = run_count(w, run) - (w.block - block.count[2])
-        origin = block.first[2] * w.stride + run_origin(w, run)
-        # padded positions origin + a * stride: a < low lie before the input, low <= a < high in it, the rest behind it
-        low = bounded(steps(w.before - origin, w.stride), 0, count)
-        high = bounded(steps(w.before + w.size - origin, w.stride), low, count)
-        stage_columns[real, vector](job, block, source, channels, <vector*> (<real*> staged + (<const int64_t*> job.run_start)[run]), origin, low, high, count)
-
-
-cdef inline void stage_columns(
-    const Job* job, const Block* block, const real* source, int64_t channels, vector* staged,
-    int64_t origin, int64_t low, int64_t high, int64_t count,
-) noexcept nogil:
-    """One run of columns, for every row and channel."""
     cdef const Axis* d = &job.axis[0]
-    cdef const Axis* h = &job.axis[1]
-    cdef int64_t run_d, run_h, i, j, c, depth, line, slot_d = 0, slot_h
+    cdef int64_t run_d, run_w, i, c, depth, slot = 0
+    cdef Run planes, columns
     cdef real* target
     for run_d in range(d.runs):
-        for i in range(run_count(d, run_d) - (d.block - block.count[0])):
-            depth = source_of(d, block.first[0] * d.stride + run_origin(d, run_d) + i * d.stride)
-            slot_h = 0
-            for run_h in range(h.runs):
-                for j in range(run_count(h, run_h) - (h.block - block.count[1])):
-                    line = source_of(h, block.first[1] * h.stride + run_origin(h, run_h) + j * h.stride)
-                    target = <real*> staged + ((slot_d + i) * h.staged + slot_h + j) * job.row
-                    if depth >= 0 and line >= 0:
-                        stage_row[real, vector](
-                            job, source + depth * d.x + line * h.x, channels, <vector*> target, origin, low, high, count
-                        )
-                    else:
-                        for c in range(channels):
-                            fill_row(<vector*> (target + c * job.plane), <real> job.padding_value, count)
-                slot_h += run_count(h, run_h)
-        slot_d += run_count(d, run_d)
+        locate_run(d, block.first[0], block.count[0], run_d, &planes)
+        for run_w in range(job.axis[2].runs):
+            locate_run(&job.axis[2], block.first[2], block.count[2], run_w, &columns)
+            for i in range(planes.count):
+                depth = source_of(d, planes.origin + i * d.stride)
+                target = <real*> staged + (<const int64_t*> job.run_start)[run_w] + (slot + i) * job.axis[1].staged * job.row
+                for c in range(channels):
+                    stage_plane[real, vector](
+                        job, block, &columns, <const real*> NULL if depth < 0 else source + c * job.x_c + depth * d.x,
+                        <vector*> (target + c * job.plane),
+                    )
+        slot += run_count(d, run_d)
 
 
-cdef inline void stage_row(
-    const Job* job, const real* source, int64_t channels, vector* target,
-    int64_t origin, int64_t low, int64_t high, int64_t count,
+cdef void stage_plane(
+    const Job* job, const Block* block, const Run* columns, const real* plane, vector* target
 ) noexcept nogil:
-    """A row of every channel: (channels, w) at strides (x_c, x) → (channels, staged w) at strides (plane, 1)."""
+    """One run of columns of one channel at one depth (NULL: all constant): its rows in ascending order."""
+    cdef const Axis* h = &job.axis[1]
+    cdef int64_t run, j, line
+    cdef real* to = <real*> target
+    cdef Run rows
+    for run in range(h.runs):
+        locate_run(h, block.first[1], block.count[1], run, &rows)
+        for j in range(rows.count):
+            line = rows.origin + j * h.stride - h.before
+            if j < rows.low or j >= rows.high:
+                line = source_of(h, line + h.before)
+            if plane == NULL or line < 0:
+                fill_row(<vector*> (to + j * job.row), <real> job.padding_value, columns.count)
+            else:
+                stage_row[real, vector](job, columns, plane + line * h.x, <vector*> (to + j * job.row))
+        to += run_count(h, run) * job.row
+
+
+cdef inline void stage_row(const Job* job, const Run* columns, const real* row, vector* target) noexcept nogil:
     cdef const Axis* w = &job.axis[2]
-    cdef int64_t c, a
-    cdef const real* row
-    cdef real* to
-    for c in range(channels):
-        row = source + c * job.x_c
-        to = <real*> target + c * job.plane
-        if high > low:
-            load_row(<vector*> (to + low), row + (origin + low * w.stride - w.before) * w.x, w.stride * w.x, high - low)
-        if w.constant:
-            for a in range(low):
-                to[a] = <real> job.padding_value
-            for a in range(high, count):
-                to[a] = <real> job.padding_value
-        else:
-            for a in range(low):
-                to[a] = border(job, w, row, origin + a * w.stride)
-            for a in range(high, count):
-                to[a] = border(job, w, row, origin + a * w.stride)
+    cdef const real* inside = row + (columns.origin + columns.low * w.stride - w.before) * w.x
+    cdef real* to = <real*> target
+    cdef int64_t a
+    if w.constant:  # in whole vectors, of which the next copy overwrites what is too much
+        fill_row(target, <real> job.padding_value, columns.low)
+        load_row(<vector*> (to + columns.low), inside, w.stride * w.x, columns.high - columns.low)
+        fill_row(<vector*> (to + columns.high), <real> job.padding_value, columns.count - columns.high)
+    else:
+        load_row(<vector*> (to + columns.low), inside, w.stride * w.x, columns.high - columns.low)
+        for a in range(columns.low):
+            to[a] = border(job, w, row, columns.origin + a * w.stride)
+        for a in range(columns.high, columns.count):
+            to[a] = border(job, w, row, columns.origin + a * w.stride)
 
 
 cdef inline int64_t steps(int64_t distance, int64_t stride) noexcept nogil:
