@@ -59,6 +59,24 @@ cdef void release(Workspace workspace):
         _idle.append(workspace)
 
 
+cdef class Packed:
+    """Weights as a task wants them.
+
+    Parameters
+    ----------
+    weight : ndarray
+    finite : bool
+        Whether they are all finite: then their products with zeros may be left out.
+    """
+
+    cdef readonly ndarray weight
+    cdef readonly bint finite
+
+    def __init__(self, ndarray weight, bint finite):
+        self.weight = weight
+        self.finite = finite
+
+
 cdef class Task:
     """A convolution that wants only its arrays.
 
@@ -100,13 +118,14 @@ cdef class Task:
         self.packing = packing
         self.kernel = kernel
 
-    def run(self, ndarray x, ndarray weight, ndarray bias, ndarray add, ndarray out):
+    def run(self, ndarray x, Packed packed not None, ndarray bias, ndarray add, ndarray out):
         """Convolve: the arrays must have the strides that the job was made for."""
         cdef Job job = self.job
         cdef Workspace workspace = acquire(<size_t> (self.workspace_bytes * self.threads))
         cdef int64_t first, last
         job.x = <uintptr_t> PyArray_DATA(x)
-        job.weight = <uintptr_t> PyArray_DATA(weight)
+        job.weight = <uintptr_t> PyArray_DATA(packed.weight)
+        job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0
         job.y = <uintptr_t> PyArray_DATA(out)

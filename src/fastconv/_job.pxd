@@ -11,6 +11,7 @@ cdef struct Axis:
     int64_t out             # output positions
     int64_t kernel
     int64_t stride
+    int64_t dilation
     int64_t before          # padded positions before the input
     uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before the input
     uintptr_t tail          # int64[]: likewise of those behind it
@@ -57,13 +58,15 @@ cdef struct Job:
     int64_t channel_blocks
     int64_t in_place        # input away from the borders may be read where it is
     int64_t to_output       # whole tiles may be summed where the output is to lie
+    int64_t skips           # products that a tile's pixels all have with zero padding are left out
     int64_t x_last          # offset of the last element that may be read
     int64_t plane           # staged elements of one channel
     uintptr_t run_start     # int64[runs of columns]: where the first row of each begins
     int64_t row             # staged elements of one row
     uintptr_t staged_rows   # int64[chunk]: offset of each product's operand in the staged block
     uintptr_t placed_rows   # int64[chunk]: likewise in x itself
-    uintptr_t packed_rows   # int64[chunk]: likewise in a packed panel
+    uintptr_t panel_rows    # int64[chunk]: likewise in a packed panel
+    uintptr_t weight_rows   # int64[chunk]: offset of each product's weights in those of a tile
     int64_t panel_at        # where the parts of the workspace begin
     int64_t sums_at
     int64_t activation

@@ -33,7 +33,7 @@ class Tiled:
         return cheapest(shape, self.kinds)
 
     def pack(self, convolution, weight, packing):
-        """(groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
+        """`Packed` as (groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
         weight = convolution.canonical(weight)
         groups, channels = weight.shape[:2]
         weight = weight.reshape(groups, channels, -1)
@@ -42,7 +42,7 @@ class Tiled:
         for tile in range(tiles):
             part = weight[:, tile * packing : (tile + 1) * packing]
             packed[:, tile, :, : part.shape[1]] = part.swapaxes(1, 2)
-        return packed
+        return _driver.Packed(packed, bool(np.isfinite(weight).all()))
 
     def task(self, geometry, layout, threads):
         shape = _shape(geometry, layout, threads)
@@ -77,9 +77,18 @@ class Tables(list):
 
 
 def _shape(geometry, layout, threads):
+    convolution = geometry.convolution
     return Shape(
-        lines(geometry, layout), geometry.n, geometry.groups, geometry.c, geometry.o,
-        layout.x[1], layout.out[1], geometry.convolution.dtype.name, threads,
+        lines=lines(geometry, layout),
+        n=geometry.n,
+        groups=geometry.groups,
+        c=geometry.c,
+        o=geometry.o,
+        x_c=layout.x[1],
+        y_o=layout.out[1],
+        dtype=convolution.dtype.name,
+        skips=convolution.padding_value == 0 and convolution.padding_mode == "constant",
+        threads=threads,
     )
 
 
@@ -141,13 +150,15 @@ def _job(geometry, layout, shape, tiling, tables):
             tiling.lanes_are_pixels and w.y == 1 and channels >= shape.c and taps == shape.taps and not layout.add
             and not (layout.bias and any(layout.bias[1:]))
         ),
+        skips=shape.skips and not tiling.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),
         x_last=_last_element(geometry, layout.x),
         plane=stage.plane,
         run_start=tables(stage.run_starts),
         row=stage.row,
         staged_rows=tables(np.add.outer(np.arange(channels) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),
-        packed_rows=tables(np.arange(channels * taps) * tiling.tile_lanes),
+        panel_rows=tables(np.arange(channels * taps) * tiling.pixel_tile),
+        weight_rows=tables(np.arange(channels * taps) * tiling.channel_tile),
         panel_at=parts.staged,
         sums_at=parts.staged + parts.panel,
         activation=geometry.convolution.activation.code,
@@ -164,6 +175,7 @@ def _axis(line, block, run, tables):
         size=line.size,
         out=line.out,
         kernel=line.kernel,
+        dilation=line.dilation,
         stride=line.stride,
         before=line.before,
         head=tables(axis.head),

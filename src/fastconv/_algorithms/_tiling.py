@@ -11,7 +11,6 @@ from typing import NamedTuple
 from .. import _isa
 from ._lines import Line, Stage, balanced
 
-CHAIN = 128  # products summed in a row: the error of a longer float32 chain would leave the contract's bound
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 
@@ -25,6 +24,7 @@ STORE_PIECE = 8.0  # starting a piece of an image row
 STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 TILE = 25.0  # starting a tile
 BLOCK = 250.0  # starting a block
+MOST_PAIRS = 1000  # positions and taps that are worth counting
 SECONDS = 0.3e-9  # of one unit
 
 
@@ -39,6 +39,7 @@ class Shape(NamedTuple):
     x_c: int
     y_o: int
     dtype: str
+    skips: bool  # products with zero padding may be left out
     threads: int
 
     @property
@@ -48,9 +49,9 @@ class Shape(NamedTuple):
     @property
     def chunk(self):
         """(channels, taps) of a chain: whole channels where their taps fit, else part of one channel's."""
-        if self.taps <= CHAIN:
-            return balanced(self.c, CHAIN // self.taps), self.taps
-        return 1, balanced(self.taps, CHAIN)
+        if self.taps <= _isa.kernels.LONGEST_CHAIN:
+            return balanced(self.c, _isa.kernels.LONGEST_CHAIN // self.taps), self.taps
+        return 1, balanced(self.taps, _isa.kernels.LONGEST_CHAIN)
 
 
 # What the tiles are made of
@@ -159,7 +160,9 @@ def _packed_tiles(shape, block):
     """(lanes are pixels, rows, lanes) worth a try: either role."""
     lanes = 2 * _isa.kernels.LANES[shape.dtype]
     most = _isa.kernels.TILE_ROWS
-    return [(True, _even_rows(shape.o, most), lanes), (False, _even_rows(block[1] * block[2], most), lanes)]
+    dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)  # no tile on two rows of the image
+    pixels = {_even_rows(block[1] * block[2], most), dividing}
+    return [(True, _even_rows(shape.o, most), lanes), *((False, rows, lanes) for rows in sorted(pixels))]
 
 
 def _shifted_tiles(shape, block):
@@ -180,7 +183,7 @@ def _band_tiles(shape, block):
 
 def _shared_tiles(shape, block):
     line = shape.lines[1]
-    fits = line.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and line.stride == line.dilation == 1 and shape.taps <= CHAIN
+    fits = line.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and line.stride == line.dilation == 1 and shape.taps <= _isa.kernels.LONGEST_CHAIN
     return _band_tiles(shape, block) if fits else []
 
 
@@ -205,6 +208,29 @@ def _channel_blocks(shape, kind, role, rows, lanes, block):
         yield candidate._replace(cost=rounds * cost * SECONDS)
 
 
+def _live(shape, tiling):
+    """The part of the products that is left where those with zero padding are left out."""
+    if tiling.row_wise or not shape.skips:
+        return 1.0
+    d, h, w = shape.lines
+    within = tiling.block[2] % tiling.pixel_tile == 0
+    rows = 1 if within else ceil(tiling.pixel_tile / tiling.block[2]) + 1
+    return _live_taps(d, 1) * _live_taps(h, rows) * (_live_taps(w, tiling.pixel_tile) if within else 1.0)
+
+
+@lru_cache(256)
+def _live_taps(line, span):
+    """Of the pairs of a tap and `span` outputs, the part in which the tap reads any input."""
+    if line.out * line.kernel > MOST_PAIRS or line.size == line.read:
+        return 1.0
+    pairs = [
+        (first * line.stride + tap * line.dilation - line.before, (span - 1) * line.stride)
+        for first in range(0, line.out, span)
+        for tap in range(line.kernel)
+    ]
+    return sum(start + reach >= 0 and start < line.size for start, reach in pairs) / len(pairs)
+
+
 def _block_cost(shape, tiling):
     """Of one block, in vector multiply-adds."""
     channels, taps = shape.chunk
@@ -223,7 +249,7 @@ def _block_cost(shape, tiling):
         loads = 2 * vectors * shared + tiling.tile_rows / 2 + 2
     else:
         loads = tiling.tile_rows / 2 + vectors * (1 if tiling.kind == PACKED else 2)
-    multiply = products * max(tiling.tile_rows * vectors, loads, 4)
+    multiply = products * _live(shape, tiling) * max(tiling.tile_rows * vectors, loads, 4)
     flush = chains * (TILE + 2 * tiling.tile_rows * vectors)
     contiguous = shape.lines[2].y == 1 if tiling.lanes_are_pixels else shape.y_o == 1
     outputs = tiling.tile_rows * tiling.tile_lanes

@@ -5,11 +5,14 @@ in order: `im2col` (packed panels) and `direct` (rows read where they are), eith
 """
 
 
-cdef struct Operands:
-    # A chain's operands: of pixel p (flattened, or of the image) tap k is at base[rows[k] + h * row + w]
+cdef struct Chain:
+    # A run of products: of pixel (h, w) the operand of product k lies at base[rows[k] + h * row + w], its weights at weight[weights[k]]
     int64_t row
-    int64_t product         # first product of the chain, in the weight's order
+    int64_t product         # first product, in the weight's order
+    int64_t channels
     int64_t length
+    const int64_t* rows
+    const int64_t* weights
     bint first
     bint last
 
@@ -38,7 +41,7 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
 
 cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
     cdef Block block
-    cdef Operands chain
+    cdef Chain chain
     cdef const real* x
     cdef const real* base
     cdef const int64_t* rows
@@ -67,23 +70,76 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
         tap = 0
         while tap < job.taps:
             chain.product = channel * job.taps + tap
+            chain.rows = rows + tap
+            chain.weights = <const int64_t*> job.weight_rows
+            chain.channels = channels
             chain.length = channels * bounded(job.taps - tap, 0, job.chunk_taps)
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
             if job.band:
-                bands(job, &block, &chain, base, rows + tap, sums)
+                bands(job, &block, &chain, base, sums)
             else:
-                tiles(job, &block, &chain, base, rows + tap, workspace + job.panel_at, sums)
+                tiles(job, &block, &chain, base, workspace + job.panel_at, sums)
             tap += job.chunk_taps
         channel += job.chunk_channels
 
 
+cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
+    """Whether a tap reads padding, all before or all behind the input, for the outputs first .. last."""
+    cdef int64_t offset = tap * axis.dilation - axis.before
+    return last * axis.stride + offset < 0 or first * axis.stride + offset >= axis.size
+
+
+cdef void skip_padding(
+    const Job* job, const Block* block, const Tile* tile, const Chain* whole, Chain* chain, int64_t* rows, int64_t* weights
+) noexcept nogil:
+    """Leave out the products with zeros of the padding that a tile's pixels have in common; the weights are finite."""
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t first = tile.pixel // tile.row
+    cdef int64_t last = (tile.pixel + tile.pixels - 1) // tile.row
+    cdef int64_t left = block.first[2]
+    cdef int64_t right = left + tile.width - 1
+    cdef int64_t live[CHAIN]
+    cdef int64_t i, j, k, c, tap = 0, count = 0
+    if first == last:
+        right = bounded(left + tile.pixel + tile.pixels - 1 - first * tile.row, left, right)
+        left += tile.pixel - first * tile.row
+    first += block.first[1]
+    last += block.first[1]
+    for i in range(d.kernel):
+        for j in range(h.kernel):
+            for k in range(w.kernel):
+                if not (
+                    lies_outside(d, block.first[0], block.first[0], i)
+                    or lies_outside(h, first, last, j) or lies_outside(w, left, right, k)
+                ):
+                    live[count] = tap
+                    count += 1
+                tap += 1
+    chain[0] = whole[0]
+    if count < job.taps:
+        k = 0
+        for c in range(chain.channels):
+            for i in range(count):
+                rows[k] = whole.rows[c * job.taps + live[i]]
+                weights[k] = whole.weights[c * job.taps + live[i]]
+                k += 1
+        chain.rows = rows
+        chain.weights = weights
+        chain.length = k
+
+
 cdef void tiles(
-    const Job* job, const Block* block, const Operands* chain, const real* base, const int64_t* rows, real* panel, vector* sums
+    const Job* job, const Block* block, const Chain* whole, const real* base, real* panel, vector* sums
 ) noexcept nogil:
     """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
     cdef Tile tile
+    cdef Chain chain = whole[0]
     cdef bint in_output
+    cdef int64_t live_rows[CHAIN]
+    cdef int64_t live_weights[CHAIN]
     cdef int64_t total, pixel, t, h, w, lane, slot = 0
     cdef const real* pixels
     tile.vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
@@ -91,14 +147,16 @@ cdef void tiles(
     tile.h = block.first[1]
     tile.w = block.first[2]
     tile.width = block.count[2]
-    tile.row = chain.row if block.count[1] > 1 and not job.packed else tile.width
+    tile.row = whole.row if block.count[1] > 1 and not job.packed else tile.width
     total = (block.count[1] - 1) * tile.row + tile.width
     pixel = 0
     while pixel < total:
         tile.pixel = pixel
         tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
+        if job.skips:
+            skip_padding(job, block, &tile, whole, &chain, live_rows, live_weights)
         if job.packed:
-            pack(job, base, rows, chain.row, tile.width, chain.length, pixel, tile.pixels, <vector*> panel)
+            pack(job, base, chain.rows, chain.row, tile.width, chain.length, pixel, tile.pixels, <vector*> panel)
             pixels = panel
         else:
             pixels = base + pixel
@@ -106,13 +164,13 @@ cdef void tiles(
         in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
         for t in range(block.tiles):
             tile.in_output = in_output
-            multiply(job, block, chain, &tile, block.tile + t, pixels, rows, sums, slot)
+            multiply(job, block, &chain, &tile, block.tile + t, pixels, sums, slot)
             slot += 1
         pixel += job.pixel_tile
 
 
 cdef void bands(
-    const Job* job, const Block* block, const Operands* chain, const real* base, const int64_t* rows, vector* sums
+    const Job* job, const Block* block, const Chain* chain, const real* base, vector* sums
 ) noexcept nogil:
     """Tiles of image rows × pixels of one channel."""
     cdef Tile tile
@@ -131,14 +189,14 @@ cdef void bands(
         tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
         for t in range(block.tiles):
             tile.in_output = job.to_output and block.count[1] >= job.tile_rows
-            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, rows, sums, slot)
+            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, sums, slot)
             slot += 1
         h += job.tile_rows
 
 
 cdef inline void multiply(
-    const Job* job, const Block* block, const Operands* chain, Tile* piece, int64_t channel_tile,
-    const real* pixels, const int64_t* rows, vector* sums, int64_t slot,
+    const Job* job, const Block* block, const Chain* chain, Tile* piece, int64_t channel_tile,
+    const real* pixels, vector* sums, int64_t slot,
 ) noexcept nogil:
     """Add one chain to one tile, and finish the tile after its last chain."""
     cdef Band strip
@@ -163,18 +221,22 @@ cdef inline void multiply(
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
     if job.band:
-        strip.rows = rows
+        strip.rows = chain.rows
         strip.row = chain.row
         strip.height = job.axis[1].kernel
         strip.width = job.axis[2].kernel
         strip.chain = chain.length
         strip.shared = job.shared
         multiply_band(&strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first)
-    elif not job.lanes_are_pixels:
-        tile(job.tile_rows, piece.vectors, pixels, weight, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
-    elif job.packed:
-        tile(job.tile_rows, piece.vectors, weight, pixels, <const int64_t*> job.packed_rows, chain.length, sums, piece.step, chain.first)
+    elif job.lanes_are_pixels:
+        tile(
+            job.tile_rows, piece.vectors, weight, chain.weights,
+            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows, chain.length, sums, piece.step, chain.first,
+        )
     else:
-        tile(job.tile_rows, piece.vectors, weight, pixels, rows, chain.length, sums, piece.step, chain.first)
+        tile(
+            job.tile_rows, piece.vectors, pixels, <const int64_t*> job.panel_rows,
+            weight, chain.weights, chain.length, sums, piece.step, chain.first,
+        )
     if chain.last and (not piece.in_output or job.bias or job.activation):
         finish(job, block, piece, <real*> sums, sums)

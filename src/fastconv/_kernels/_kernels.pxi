@@ -22,6 +22,7 @@ cdef extern from "vector.h" nogil:
         BAND
         BAND_ROWS
         MOST_LANES
+        CHAIN
     void prefetch(const void* address)
     void broadcast(...)
     void multiply_add(...)
@@ -68,6 +69,7 @@ cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
+LONGEST_CHAIN = CHAIN
 TILE_ROWS = ROWS
 ROWS_OF_BAND = BAND_ROWS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}

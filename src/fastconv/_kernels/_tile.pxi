@@ -1,19 +1,20 @@
 """The register tile: rows × vectors of sums, to which a chain of products is added.
 
-    tile[i, :] += sum over k of factors[k, i] * operands[rows[k] + (0 .. lanes)]
+    tile[i, :] += sum over k of factors[steps[k] + i] * operands[rows[k] + (0 .. lanes)]
 
-`factors` is a panel of k × rows scalars; `operands` are vectors, packed or where they lie.  Either side may be the weights.
+Either side may be the weights; the pixels are packed, or where they lie.
 The rows of sums lie `step` elements apart.
 """
 
 
 cdef inline void tile_of(
-    int m, int vectors, const real* factors, const real* operands, const int64_t* rows,
+    int m, int vectors, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
     int64_t chain, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     cdef vector total[ROWS][STRIP1]
     cdef vector operand[STRIP1]
     cdef const vector* source
+    cdef const real* factor
     cdef int i, v
     cdef int64_t k
     for i in range(m):
@@ -21,12 +22,12 @@ cdef inline void tile_of(
             broadcast(total[i][v], 0)
     for k in range(chain):
         source = <const vector*> (operands + rows[k])
+        factor = factors + steps[k]
         for v in range(vectors):
             operand[v] = source[v]
         for i in range(m):
             for v in range(vectors):
-                multiply_add(total[i][v], factors[i], operand[v])
-        factors += m
+                multiply_add(total[i][v], factor[i], operand[v])
     if not first:
         for i in range(m):
             for v in range(vectors):
@@ -37,45 +38,45 @@ cdef inline void tile_of(
 
 
 cdef void tile(
-    int64_t m, int64_t vectors, const real* factors, const real* operands, const int64_t* rows,
+    int64_t m, int64_t vectors, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
     int64_t chain, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     """The instances: two vectors for every number of rows; more where few rows would leave the sums waiting for each other."""
     if vectors == 2:
         if m == ROWS:
-            tile_of(ROWS, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(ROWS, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif m == 1:
-            tile_of(1, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(1, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif m == 2:
-            tile_of(2, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(2, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif m == 3:
-            tile_of(3, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(3, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif m == 4:
-            tile_of(4, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(4, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif m == 5:
-            tile_of(5, 2, factors, operands, rows, chain, sums, step, first)
+            tile_of(5, 2, factors, steps, operands, rows, chain, sums, step, first)
         elif ROWS > 6:
             if m == 6:
-                tile_of(6, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(6, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 7:
-                tile_of(7, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(7, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 8:
-                tile_of(8, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(8, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 9:
-                tile_of(9, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(9, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 10:
-                tile_of(10, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(10, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 11:
-                tile_of(11, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(11, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 12:
-                tile_of(12, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(12, 2, factors, steps, operands, rows, chain, sums, step, first)
             elif m == 13:
-                tile_of(13, 2, factors, operands, rows, chain, sums, step, first)
+                tile_of(13, 2, factors, steps, operands, rows, chain, sums, step, first)
     elif m == 1:
-        tile_of(1, STRIP1, factors, operands, rows, chain, sums, step, first)
+        tile_of(1, STRIP1, factors, steps, operands, rows, chain, sums, step, first)
     elif m == 2:
-        tile_of(2, STRIP2, factors, operands, rows, chain, sums, step, first)
+        tile_of(2, STRIP2, factors, steps, operands, rows, chain, sums, step, first)
     elif m == 3:
-        tile_of(3, STRIP3, factors, operands, rows, chain, sums, step, first)
+        tile_of(3, STRIP3, factors, steps, operands, rows, chain, sums, step, first)
     elif m == 4:
-        tile_of(4, STRIP4, factors, operands, rows, chain, sums, step, first)
+        tile_of(4, STRIP4, factors, steps, operands, rows, chain, sums, step, first)
