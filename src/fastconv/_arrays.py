@@ -93,9 +93,10 @@ def is_plain(array, dtype):
 
 def cast(array, *dtypes):
     """`array` through these types, without a copy where it is what is wanted. Overflow gives infinity."""
-    with np.errstate(all="ignore"):
-        for dtype in dtypes:
-            array = array.astype(dtype, copy=False)
+    for dtype in dtypes:
+        if array.dtype != dtype:  # asked first: errstate costs more than a small convolution
+            with np.errstate(all="ignore"):
+                array = array.astype(dtype)
     return array if array.flags.aligned else array.copy()
 
 
@@ -121,12 +122,13 @@ def check_out(out, shape, dtype, **inputs):
         raise TypeError(f"out has dtype {out.dtype.str} ({out.dtype}); wanted {dtype.str} ({dtype})")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}; wanted {shape}")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise ValueError("out is read-only; wanted a writable array")
     for name, array in inputs.items():
         if array is not None and np.may_share_memory(out, array):
             raise ValueError(f"out overlaps the memory of {name}; wanted an array of its own")
-    if not out.flags.c_contiguous and _overlaps_itself(out):
+    if not flags.c_contiguous and _overlaps_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
 
 

@@ -28,6 +28,8 @@ def typed(value):
     kind = type(value)
     if kind is int or kind is str or value is None:
         return value
+    if kind is bool or kind is float:
+        return kind, value
     if callable(value):
         return callable
     entries = sequence(value)

@@ -101,7 +101,8 @@ class Plan:
         if not out.size:
             return
         out = np.asarray(out)
-        if all(is_plain(array, self._types.computed) for array in (x, add, out) if array is not None):
+        dtype = self._types.computed
+        if is_plain(x, dtype) and is_plain(out, dtype) and (add is None or is_plain(add, dtype)):
             self.compute(x, add, out, is_new)
         else:
             convert(self, x, add, out)
