@@ -35,7 +35,7 @@ cdef extern from "vector.h" nogil:
     void erf_in_place(...)
     void load_part(...)
     void store_part(...)
-    void load_even(...)
+    void take_even(...)
 
 ctypedef fused real:
     float

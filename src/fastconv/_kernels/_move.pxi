@@ -18,8 +18,9 @@ cdef inline void store_row(vector* target, const real* source, int64_t count) no
 cdef inline void load_row(vector* target, const real* source, int64_t step, int64_t count) noexcept nogil:
     """Every `step`-th element of an array into cache, where whole vectors are written: what lies behind is overwritten."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t i = 0
+    cdef int64_t length, i = 0
     cdef real* to = <real*> target
+    cdef vector low, high
     if step == 1:
         while i + lanes <= count:
             (<vector*> (to + i))[0] = (<const vector*> (source + i))[0]
@@ -28,9 +29,14 @@ cdef inline void load_row(vector* target, const real* source, int64_t step, int6
             load_part((<vector*> (to + i))[0], source + i, count - i)
         return
     if step == 2:
-        while i < count:
-            load_even((<vector*> (to + i))[0], source + 2 * i, lanes if i + lanes <= count else count - i)
+        while i + lanes < count:  # one more element follows: two whole vectors may be read
+            take_even((<vector*> (to + i))[0], (<const vector*> (source + 2 * i))[0], (<const vector*> (source + 2 * i + lanes))[0])
             i += lanes
+        if i < count:
+            length = 2 * (count - i) - 1
+            load_part(low, source + 2 * i, length if length < lanes else lanes)
+            load_part(high, source + 2 * i + lanes, length - lanes if length > lanes else 0)
+            take_even((<vector*> (to + i))[0], low, high)
         return
     while i < count:
         to[i] = source[i * step]

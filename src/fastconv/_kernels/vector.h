@@ -66,22 +66,16 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 /* v = the first `count` elements at p, at most a vector, and zeros; and the way back */
 #define load_part(v, p, count) ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
 #define store_part(p, v, count) (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
-/* v = every second one of 2 * count - 1 elements at p, count at most a vector, and zeros */
+/* v = every second element of two vectors */
 #if defined(__clang__)
-#define load_even(v, p, count) do { \
-    const scalar_of(v) *from = (const void *)(p); \
-    (v) = (__typeof__(v)){0}; \
-    for (int lane = 0; lane < (int)(count); lane++) (v)[lane] = from[2 * lane]; \
+#define take_even(v, low, high) do { \
+    const int64_t lanes = sizeof(v) / sizeof((v)[0]); \
+    for (int lane = 0; lane < lanes / 2; lane++) { (v)[lane] = (low)[2 * lane]; (v)[lane + lanes / 2] = (high)[2 * lane]; } \
 } while (0)
 #else
-#define load_even(v, p, count) do { \
-    const scalar_of(v) *from = (const void *)(p); \
-    const int64_t lanes = sizeof(v) / sizeof((v)[0]), length = 2 * (count) - 1; \
-    __typeof__(v) low, high; \
+#define take_even(v, low, high) do { \
     bits_of(v) even; \
-    for (int lane = 0; lane < lanes; lane++) even[lane] = 2 * lane; \
-    load_part(low, from, length < lanes ? length : lanes); \
-    load_part(high, from + lanes, length < lanes ? 0 : length - lanes); \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) even[lane] = 2 * lane; \
     (v) = __builtin_shuffle(low, high, even); \
 } while (0)
 #endif
