@@ -48,6 +48,7 @@ cdef struct Job:
     int64_t packed          # pixels are packed into panels (im2col); otherwise read along the row where they are (direct)
     int64_t band            # a tile is image rows × pixels of one channel (direct)
     int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
+    int64_t channelwise     # a tile is pixels × channels that have a kernel of their own each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows
     int64_t tile_lanes

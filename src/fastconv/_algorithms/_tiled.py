@@ -14,7 +14,7 @@ import numpy as np
 from .. import _driver, _isa
 from .._layout import Layout
 from ._lines import Stage, combined, lines
-from ._tiling import BAND, PACKED, SHARED, SHIFTED, STRIP, Shape, cheapest, workspace
+from ._tiling import BAND, CHANNELWISE, PACKED, SHARED, SHIFTED, STRIP, Shape, cheapest, workspace
 
 
 class Tiled:
@@ -34,13 +34,12 @@ class Tiled:
 
     def pack(self, convolution, weight, packing):
         """`Packed` as (groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
-        weight = convolution.canonical(weight)
-        groups, channels = weight.shape[:2]
-        weight = weight.reshape(groups, channels, -1)
-        tiles = -(-channels // packing)
-        packed = _aligned_zeros((groups, tiles, weight.shape[2], packing), weight.dtype)
+        groups, channels, width = packing
+        weight = convolution.canonical(weight).reshape(groups, channels, -1)
+        tiles = -(-channels // width)
+        packed = _aligned_zeros((groups, tiles, weight.shape[2], width), weight.dtype)
         for tile in range(tiles):
-            part = weight[:, tile * packing : (tile + 1) * packing]
+            part = weight[:, tile * width : (tile + 1) * width]
             packed[:, tile, :, : part.shape[1]] = part.swapaxes(1, 2)
         return _driver.Packed(packed, bool(np.isfinite(weight).all()))
 
@@ -57,12 +56,12 @@ class Tiled:
             threads=threads if geometry.flops > SERIAL_FLOPS else 1,
             workspace_bytes=job.pop("workspace") * itemsize,
             flops=geometry.flops,
-            packing=tiling.channel_tile,
+            packing=(job["groups"], job["o"], tiling.channel_tile),
             kernel=tiling.name,
         )
 
 
-DIRECT = Tiled("direct", STRIP, BAND, SHARED)
+DIRECT = Tiled("direct", STRIP, BAND, SHARED, CHANNELWISE)
 IM2COL = Tiled("im2col", PACKED, SHIFTED)
 
 SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
@@ -103,6 +102,7 @@ def _steps(shape):
 
 
 def _job(geometry, layout, shape, tiling, tables):
+    shape = shape.seen_as(tiling.kind)
     channels, taps = shape.chunk
     stage = Stage.of(shape.lines, tiling.block, tiling.row_wise)
     # Where the operands of the taps lie in x itself, if the block is read there
@@ -136,6 +136,7 @@ def _job(geometry, layout, shape, tiling, tables):
         chunk_taps=taps,
         packed=tiling.kind == PACKED,
         band=tiling.row_wise,
+        channelwise=tiling.kind == CHANNELWISE,
         shared=tiling.kind == SHARED,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
@@ -147,7 +148,7 @@ def _job(geometry, layout, shape, tiling, tables):
         channel_blocks=channel_blocks,
         in_place=in_place,
         to_output=(
-            tiling.lanes_are_pixels and w.y == 1 and channels >= shape.c and taps == shape.taps and not layout.add
+            (w.y == 1 if tiling.lanes_are_pixels else tiling.kind == CHANNELWISE and shape.y_o == 1) and channels >= shape.c and taps == shape.taps and not layout.add
             and not (layout.bias and any(layout.bias[1:]))
         ),
         skips=shape.skips and not tiling.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),

@@ -47,6 +47,15 @@ class Shape(NamedTuple):
         return prod(line.kernel for line in self.lines)
 
     @property
+    def depthwise(self):
+        """Whether every channel has a kernel of its own, and they lie side by side."""
+        return self.groups > 1 and self.c == self.o == self.x_c == 1
+
+    def seen_as(self, kind):
+        """The shape as tiles of this kind see it: the groups of a depthwise convolution are channels of channelwise ones."""
+        return self._replace(groups=1, o=self.groups) if kind == CHANNELWISE else self
+
+    @property
     def chunk(self):
         """(channels, taps) of a chain: whole channels where their taps fit, else part of one channel's."""
         if self.taps <= _isa.kernels.LONGEST_CHAIN:
@@ -60,6 +69,7 @@ SHIFTED = "shifted"  # pixels along a row as it lies and on into the next one: e
 STRIP = "strip"  # the same, in tiles of few channels and many pixels
 BAND = "band"  # image rows × pixels along the row, of one channel
 SHARED = "shared band"  # the same; a row of input is loaded once for all the rows of output that it belongs to
+CHANNELWISE = "channelwise"  # pixels × channels that have a kernel of their own each, channels last
 
 
 class Tiling(NamedTuple):
@@ -93,6 +103,8 @@ class Tiling(NamedTuple):
     def pixel_tiles(self, row):
         """Tiles that cover a block's pixels; `row`: from one image row to the next, as they lie."""
         _, h, w = self.block
+        if self.kind == CHANNELWISE:
+            return h * ceil(w / self.tile_rows)
         if self.row_wise:
             return ceil(h / self.tile_rows) * ceil(w / self.tile_lanes)
         pixels = h * w if self.kind == PACKED else (h - 1) * row + w
@@ -113,6 +125,8 @@ class Workspace(NamedTuple):
 
 def workspace(shape, tiling, placed_row=0):
     """Elements of a thread's memory; `placed_row`: distance of image rows that are read in place by unpacked tiles."""
+    if tiling.kind == CHANNELWISE:
+        return Workspace(_aligned(tiling.tile_lanes), 0, _aligned(tiling.block[2] * tiling.tile_lanes))
     channels, taps = shape.chunk
     stage = Stage.of(shape.lines, tiling.block, tiling.row_wise)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel
@@ -137,7 +151,7 @@ def cheapest(shape, kinds):
         for block in _blocks(shape)
         for kind in kinds
         for role, rows, lanes in TILES[kind](shape, block)
-        for tiling in _channel_blocks(shape, kind, role, rows, lanes, block)
+        for tiling in _channel_blocks(shape.seen_as(kind), kind, role, rows, lanes, block)
     )
     return min(candidates, key=lambda tiling: tiling.cost)
 
@@ -187,7 +201,20 @@ def _shared_tiles(shape, block):
     return _band_tiles(shape, block) if fits else []
 
 
-TILES = {PACKED: _packed_tiles, SHIFTED: _shifted_tiles, STRIP: _strip_tiles, BAND: _band_tiles, SHARED: _shared_tiles}
+def _channelwise_tiles(shape, block):
+    if not shape.depthwise:
+        return []
+    return [(False, _isa.kernels.PIXELS_OF_CHANNELWISE, 2 * _isa.kernels.LANES[shape.dtype])]
+
+
+TILES = {
+    PACKED: _packed_tiles,
+    SHIFTED: _shifted_tiles,
+    STRIP: _strip_tiles,
+    BAND: _band_tiles,
+    SHARED: _shared_tiles,
+    CHANNELWISE: _channelwise_tiles,
+}
 
 
 def _even_rows(count, most):
@@ -210,7 +237,7 @@ def _channel_blocks(shape, kind, role, rows, lanes, block):
 
 def _live(shape, tiling):
     """The part of the products that is left where those with zero padding are left out."""
-    if tiling.row_wise or not shape.skips:
+    if tiling.row_wise or tiling.kind == CHANNELWISE or not shape.skips:
         return 1.0
     d, h, w = shape.lines
     within = tiling.block[2] % tiling.pixel_tile == 0
@@ -242,7 +269,9 @@ def _block_cost(shape, tiling):
     pixel_tiles = tiling.pixel_tiles(staged.row)
     tiles = pixel_tiles * tiling.block_tiles
 
-    if tiling.kind == BAND:
+    if tiling.kind == CHANNELWISE:
+        loads = (tiling.tile_rows + 1) * vectors
+    elif tiling.kind == BAND:
         loads = 2 * tiling.tile_rows * vectors + 1
     elif tiling.kind == SHARED:
         shared = (shape.lines[1].kernel + tiling.tile_rows - 1) / shape.lines[1].kernel  # rows loaded for one row of the kernel
@@ -262,7 +291,7 @@ def _block_cost(shape, tiling):
     line = shape.lines[2]
     element = STAGE_VECTOR * line.stride / width if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
     stage = shape.c * ceil(shape.taps / taps) * staged.rows * (len(staged.w.counts) * STAGE_ROW + staged.w.staged * element)
-    if line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
+    if tiling.kind == CHANNELWISE or line.pointwise and line.x == 1 and all(line.pointwise for line in shape.lines[:2]):
         stage = 0  # read in place
     pack = 0
     if tiling.kind == PACKED:

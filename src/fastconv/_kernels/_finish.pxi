@@ -131,7 +131,7 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
             count = next_piece(tile, &lane, &h, &w)
         lane = 0
     if job.activation:
-        for i in range(job.tile_rows):
+        for i in range(job.tile_rows if job.lanes_are_pixels else tile.pixels):
             activate(<vector*> (sums + i * tile.step), tile.vectors, job.activation)
     count = next_piece(tile, &lane, &h, &w)
     while count:

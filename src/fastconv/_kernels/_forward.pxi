@@ -49,6 +49,9 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
     cdef bint placed
 
     locate(job, item, &block)
+    if job.channelwise:
+        channelwise(job, &block, workspace, sums)
+        return
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
     placed = job.in_place and lies_inside(job, &block)
     if placed:

@@ -23,6 +23,7 @@ cdef extern from "vector.h" nogil:
         BAND_ROWS
         MOST_LANES
         CHAIN
+        CHANNELWISE_PIXELS
     void prefetch(const void* address)
     void broadcast(...)
     void multiply_add(...)
@@ -53,6 +54,7 @@ include "_stage.pxi"
 include "_pack.pxi"
 include "_activation.pxi"
 include "_finish.pxi"
+include "_channelwise.pxi"
 include "_forward.pxi"
 include "_peak.pxi"
 
@@ -72,5 +74,6 @@ LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
 TILE_ROWS = ROWS
 ROWS_OF_BAND = BAND_ROWS
+PIXELS_OF_CHANNELWISE = CHANNELWISE_PIXELS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}

@@ -45,6 +45,8 @@
 #endif
 
 #define BAND_ROWS 4
+/* Pixels of a tile that runs along the channels, two vectors each. */
+#define CHANNELWISE_PIXELS 6
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
