@@ -1,8 +1,13 @@
 """The driver: blocks of work over threads.  The only parallel loop of the package is here.
 
-A `Task` is a convolution with everything settled but the pointers.  Its blocks run in parallel slices that are short enough for signals
-(Ctrl-C) to be looked for between them; each block is computed by one thread, so that neither threads nor slices change bits.
+A `Task` is a convolution with everything settled but the pointers.  Its blocks run in parallel slices that are short
+enough for signals (Ctrl-C) to be looked for between them; each block is computed by one thread, so that neither threads
+nor slices change bits.
 """
+
+from math import prod
+
+import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
@@ -19,8 +24,10 @@ cdef extern from "stdlib.h" nogil:
 
 import_array()
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-cdef int64_t FLOPS_IN_A_SLICE = 200_000_000  # of one thread: at most 50 ms, even far below the machine's speed
+cdef enum:
+    ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: at most 50 ms, even far below the machine's speed
 cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
 cdef int MOST_WORKSPACES = 8
 
@@ -33,7 +40,7 @@ cdef class Workspace:
 
     def __cinit__(self, size_t size):
         self.size = size
-        if posix_memalign(<void**> &self.memory, 64, size):
+        if posix_memalign(<void**> &self.memory, ALIGNMENT, size):
             self.memory = NULL
             raise MemoryError(f"no memory for a workspace of {size} bytes")
         memset(self.memory, 0, size)  # no junk that the processor would take for denormal numbers
@@ -57,6 +64,12 @@ cdef Workspace acquire(size_t size):
 cdef void release(Workspace workspace):
     if len(_idle) < MOST_WORKSPACES:
         _idle.append(workspace)
+
+
+def aligned_zeros(tuple shape, dtype):
+    """An array of zeros that begins at a cache line."""
+    cdef ndarray memory = np.zeros(prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, memory, -<uintptr_t> PyArray_DATA(memory) % ALIGNMENT)
 
 
 cdef class Packed:
@@ -108,7 +121,10 @@ cdef class Task:
     cdef readonly object packing
     cdef readonly str kernel
 
-    def __init__(self, uintptr_t function, dict job, *, keep, int threads, int64_t workspace_bytes, int64_t flops, packing, kernel):
+    def __init__(
+        self, uintptr_t function, dict job, *,
+        keep, int threads, int64_t workspace_bytes, int64_t flops, packing, kernel,
+    ):
         self.function = <block_function> <void*> function
         self.job = job
         self.keep = keep

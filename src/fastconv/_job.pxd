@@ -13,7 +13,7 @@ cdef struct Axis:
     int64_t stride
     int64_t dilation
     int64_t before          # padded positions before the input
-    uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before the input
+    uintptr_t head          # int64[before]: input position (or -1: the constant) of the padded positions before it
     uintptr_t tail          # int64[]: likewise of those behind it
     int64_t constant        # head and tail hold nothing but the constant
     int64_t block           # output positions in one block of work
@@ -45,10 +45,10 @@ cdef struct Job:
     int64_t taps            # kernel positions
     int64_t chunk_channels  # channels summed in one chain
     int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel
-    int64_t packed          # pixels are packed into panels (im2col); otherwise read along the row where they are (direct)
+    int64_t packed          # pixels are packed into panels (im2col), else read along the row where they are (direct)
     int64_t band            # a tile is image rows × pixels of one channel (direct)
     int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
-    int64_t channelwise     # a tile is pixels × channels that have a kernel of their own each (direct); groups count as channels
+    int64_t channelwise     # a tile is pixels × channels with a kernel each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows
     int64_t tile_lanes

@@ -1,5 +1,6 @@
 """Spatial axes as the kernels walk them: merged where that is possible, cut into blocks, staged in runs."""
 
+from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
@@ -47,7 +48,13 @@ class Line(NamedTuple):
 def lines(geometry, layout):
     """The three spatial axes; neighbours that are pointwise and lie evenly in every array become one, so that lanes fill."""
     g = geometry
-    arrays = (layout.x[2:], layout.out[2:], layout.add[2:] if layout.add else (None,) * 3, layout.bias[1:] if layout.bias else (None,) * 3)
+    nothing = (None,) * 3
+    arrays = (
+        layout.x[2:],
+        layout.out[2:],
+        layout.add[2:] if layout.add else nothing,
+        layout.bias[1:] if layout.bias else nothing,
+    )
     d, h, w = (
         Line(size, out, kernel, stride, dilation, axis.mode, axis.before, axis.read, *steps)
         for size, out, kernel, stride, dilation, axis, *steps in zip(
@@ -72,40 +79,41 @@ def balanced(total, most):
 
 
 class Runs(NamedTuple):
-    """Padded positions that a block of outputs reads on an axis, as runs with step `stride`, relative to the block's first.
+    """Padded positions that a block of outputs reads on an axis, as runs with step `stride`, relative to its first output.
 
     Taps at distances that differ by a multiple of the stride read the same positions, shifted; they share a run unless
     they are further apart than the block is long.
     """
 
-    origins: tuple  # first position of each run
-    counts: tuple  # number of positions of each run
-    taps: tuple  # for each tap: (its run, where in the run its first operand is)
+    origins: np.ndarray  # first position of each run
+    counts: np.ndarray  # number of positions of each run
+    run: np.ndarray  # for each tap: its run,
+    shift: np.ndarray  # and where in the run its first operand is
 
     @property
     def staged(self):
         """Number of positions."""
-        return sum(self.counts)
+        return int(self.counts.sum())
 
     @property
     def slots(self):
         """For each tap: where its first operand is, with the runs one after the other."""
-        return tuple(sum(self.counts[:run]) + shift for run, shift in self.taps)
+        return (np.cumsum(self.counts) - self.counts)[self.run] + self.shift
 
 
-def runs(line, block):
-    origins, counts, taps = [], [], [None] * line.kernel
-    phase = shift = None
-    for tap in sorted(range(line.kernel), key=lambda tap: (tap * line.dilation % line.stride, tap)):
-        position = tap * line.dilation
-        if phase != position % line.stride or position // line.stride - shift > block:
-            origins.append(position)
-            counts.append(block)
-        phase, shift = position % line.stride, position // line.stride
-        first = shift - origins[-1] // line.stride
-        counts[-1] = first + block
-        taps[tap] = len(origins) - 1, first
-    return Runs(tuple(origins), tuple(counts), tuple(taps))
+@lru_cache(64)
+def runs(kernel, dilation, stride, block):
+    positions = np.arange(kernel) * dilation
+    order = np.argsort(positions % stride, kind="stable")  # by phase, then by position
+    phase, step = positions[order] % stride, positions[order] // stride
+    begins = np.ones(kernel, bool)
+    begins[1:] = (phase[1:] != phase[:-1]) | (step[1:] - step[:-1] > block)
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], kernel) - 1
+    run, shift = np.empty((2, kernel), np.int64)
+    run[order] = np.cumsum(begins) - 1
+    shift[order] = step - step[first][run[order]]
+    return Runs(positions[order][first], step[last] - step[first] + block, run, shift)
 
 
 class Stage(NamedTuple):
@@ -117,17 +125,16 @@ class Stage(NamedTuple):
     d: Runs
     h: Runs
     w: Runs
-    leads: tuple  # elements before the first column of each run
+    leads: np.ndarray  # elements before the first column of each run
     row: int  # elements from one row to the next
 
     @classmethod
     def of(cls, lines, block, aligned):
-        d, h, w = map(runs, lines, block)
+        d, h, w = (runs(line.kernel, line.dilation, line.stride, part) for line, part in zip(lines, block, strict=True))
         if not aligned:
-            return cls(d, h, w, (0,) * len(w.counts), max(w.counts))
-        leads = tuple(-ceil((lines[2].before - origin) / lines[2].stride) % VECTOR for origin in w.origins)
-        longest = max(lead + count for lead, count in zip(leads, w.counts, strict=True))
-        return cls(d, h, w, leads, ceil(longest / VECTOR) * VECTOR)
+            return cls(d, h, w, np.zeros_like(w.counts), int(w.counts.max()))
+        leads = (w.origins - lines[2].before) // lines[2].stride % VECTOR
+        return cls(d, h, w, leads, ceil((leads + w.counts).max() / VECTOR) * VECTOR)
 
     @property
     def rows(self):
@@ -140,7 +147,7 @@ class Stage(NamedTuple):
 
     @property
     def run_starts(self):
-        return [run * self.run_plane + lead for run, lead in enumerate(self.leads)]
+        return np.arange(len(self.leads)) * self.run_plane + self.leads
 
     @property
     def plane(self):
@@ -149,8 +156,7 @@ class Stage(NamedTuple):
 
     def offsets(self):
         """Where the operand of each tap, in the weight's order, is for the block's first pixel."""
-        starts = self.run_starts
-        columns = tuple(starts[run] + shift for run, shift in self.w.taps)
+        columns = self.run_starts[self.w.run] + self.w.shift
         return combined((self.d.slots, self.h.slots, columns), (self.h.staged * self.row, self.row, 1))
 
 

@@ -1,8 +1,8 @@
-"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row, all along the row.
+"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors, all along the row.
 
-A plain band takes the taps one by one. A shared one loads a row of the input once for all the output rows that it belongs to: row r is
-multiplied by row r - i of the kernel for output row i; for kernels of at least BAND_ROWS - 1 rows, at stride and dilation 1 from
-row to row.
+A plain band takes the taps one by one. A shared one loads a row of the input once for all the output rows that it
+belongs to: row r is multiplied by row r - i of the kernel for output row i; for kernels of at least BAND_ROWS - 1 rows,
+at stride and dilation 1 from row to row.
 """
 
 
@@ -17,7 +17,8 @@ cdef struct Band:
 
 
 cdef inline void add_row(
-    int low, int high, int vectors, vector (*total)[BAND], const real* row, const int64_t* columns, const real* weight, int64_t width
+    int low, int high, int vectors, vector (*total)[BAND],
+    const real* row, const int64_t* columns, const real* weight, int64_t width,
 ) noexcept nogil:
     """total[i] += the row times the kernel row at weight - i * width, for low <= i < high."""
     cdef vector operand[BAND]
@@ -56,7 +57,8 @@ cdef inline void add_planes(
 
 
 cdef inline void add_row_of_3(
-    int low, int high, int r, int vectors, vector (*total)[BAND], const vector* taps, const real* row, const int64_t* columns
+    int low, int high, int r, int vectors, vector (*total)[BAND],
+    const vector* taps, const real* row, const int64_t* columns,
 ) noexcept nogil:
     """`add_row` for row r of the input and a 3 × 3 kernel whose taps are in registers."""
     cdef const vector* source
@@ -70,7 +72,9 @@ cdef inline void add_row_of_3(
                 total[i][v] += taps[3 * (r - i) + j] * operand
 
 
-cdef inline void add_3_by_3(int vectors, vector (*total)[BAND], const Band* band, const vector* taps, const real* x) noexcept nogil:
+cdef inline void add_3_by_3(
+    int vectors, vector (*total)[BAND], const Band* band, const vector* taps, const real* x
+) noexcept nogil:
     add_row_of_3(0, 1, 0, vectors, total, taps, x, band.rows)
     add_row_of_3(0, 2, 1, vectors, total, taps, x + band.row, band.rows)
     add_row_of_3(0, 3, 2, vectors, total, taps, x + 2 * band.row, band.rows)
@@ -79,7 +83,9 @@ cdef inline void add_3_by_3(int vectors, vector (*total)[BAND], const Band* band
     add_row_of_3(3, 4, 5, vectors, total, taps, x + 5 * band.row, band.rows)
 
 
-cdef inline void add_taps(int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x) noexcept nogil:
+cdef inline void add_taps(
+    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+) noexcept nogil:
     cdef const vector* source
     cdef int i, v
     cdef int64_t k
@@ -118,7 +124,8 @@ cdef inline void band_columns(
 
 
 cdef inline void whole_band(
-    bint three, const Band* band, const real* weight, const real* x, vector* sums, int64_t step, int64_t width, bint first
+    bint three, const Band* band, const real* weight, const real* x,
+    vector* sums, int64_t step, int64_t width, bint first,
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t w = 0

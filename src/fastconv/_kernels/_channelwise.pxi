@@ -1,4 +1,4 @@
-"""Depthwise convolution of channels-last arrays: vectors along the channels, every one with a kernel of its own, read where they lie.
+"""Depthwise convolution of channels-last arrays: vectors along the channels, each with its own kernel, read in place.
 
     sums[pixel, channel] += taps[k][pixel * steps[k] + channel] * weight[k, channel]
 
@@ -39,8 +39,8 @@ cdef inline void add_pixels(
 
 
 cdef void multiply_pixels(
-    int64_t pixels, const real* weight, const real** taps, const int64_t* steps, int64_t chain, int64_t lanes, int64_t channels,
-    vector* sums, int64_t step, bint first,
+    int64_t pixels, const real* weight, const real** taps, const int64_t* steps,
+    int64_t chain, int64_t lanes, int64_t channels, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     """The instances: CHANNELWISE_PIXELS pixels or one, of one or two vectors of channels."""
     cdef int64_t width = sizeof(vector) // sizeof(real)
@@ -126,10 +126,10 @@ cdef void add_segment(
 
 
 cdef void locate_taps(
-    const Job* job, const Block* block, const Tile* tile, int64_t first, int64_t count, bint inside, const real* constant,
-    const real** taps, int64_t* tap_steps,
+    const Job* job, const Block* block, const Tile* tile, int64_t first, int64_t count, bint inside,
+    const real* constant, const real** taps, int64_t* tap_steps,
 ) noexcept nogil:
-    """What the taps first .. first + count - 1 read for the first pixel of a tile, and how far that is from pixel to pixel."""
+    """What the taps first .. first + count - 1 read for the first pixel of a tile, and the step from pixel to pixel."""
     cdef const Axis* d = &job.axis[0]
     cdef const Axis* h = &job.axis[1]
     cdef const Axis* w = &job.axis[2]

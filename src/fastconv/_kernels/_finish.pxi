@@ -1,11 +1,12 @@
 """The last pass over a tile, while it is in cache: + bias, + add, activation, and out through any strides.
 
-The tile holds sums[row, lane]; pixels run along one of the two, output channels along the other, or both are image axes.
+The tile holds sums[row, lane]; pixels run along one of them, output channels along the other, or both are image axes.
 """
 
 
 cdef struct Tile:
-    # Pixel p of the tile is the output at (h + (p + pixel) // row, w + (p + pixel) % row) of the block, if that is below w + width
+    # Pixel p of the tile is the output at (h + (p + pixel) // row, w + (p + pixel) % row) of the block,
+    # if that is below w + width
     int64_t channel         # first one, of all groups
     int64_t channels
     int64_t pixel
@@ -23,7 +24,7 @@ cdef struct Tile:
 
 
 cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
-    """Length of the next piece of an image row at or after `lane`; 0 at the tile's end.  Moves `lane` to its first pixel."""
+    """Length of the next piece of an image row from `lane` on; 0 at the tile's end.  Moves `lane` to its start."""
     cdef int64_t width
     while lane[0] < tile.pixels:
         h[0] = (tile.pixel + lane[0]) // tile.row
@@ -47,7 +48,8 @@ cdef void add_strided(
 
 
 cdef inline void store_piece(
-    const real* sums, const Tile* tile, real* y, int64_t channel_stride, int64_t w_stride, int64_t count, vector* as_vectors
+    const real* sums, const Tile* tile, real* y,
+    int64_t channel_stride, int64_t w_stride, int64_t count, vector* as_vectors,
 ) noexcept nogil:
     cdef int64_t i, p
     if tile.pixel_step == 1 and w_stride == 1:
@@ -106,7 +108,9 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     if tile.in_output:
         for i in range(job.tile_rows):
             channel = tile.channel if job.band else tile.channel + i
-            finish_row(job, sums + i * tile.step, tile.wanted, bias + channel * job.bias_o if bias else NULL, as_vectors)
+            finish_row(
+                job, sums + i * tile.step, tile.wanted, bias + channel * job.bias_o if bias else NULL, as_vectors
+            )
         return
     if job.bias and tied:
         add_bias(job, tile, sums, as_vectors)

@@ -1,12 +1,14 @@
 """One block of the forward pass: stage, pack, multiply, finish.
 
-The products of an output are summed in the order of the weight's memory (channel, d, h, w), in chains of at most 128 that are added
-in order: `im2col` (packed panels) and `direct` (rows read where they are), either role of the tile, any blocking give the same bits.
+The products of an output are summed in the order of the weight's memory (channel, d, h, w), in chains of at most 128
+that are added in order: `im2col` (packed panels) and `direct` (rows read where they are), either role of the tile, any
+blocking give the same bits.
 """
 
 
 cdef struct Chain:
-    # A run of products: of pixel (h, w) the operand of product k lies at base[rows[k] + h * row + w], its weights at weight[weights[k]]
+    # A run of products: of pixel (h, w) the operand of product k lies at base[rows[k] + h * row + w],
+    # its weights at weight[weights[k]]
     int64_t row
     int64_t product         # first product, in the weight's order
     int64_t channels
@@ -18,7 +20,7 @@ cdef struct Chain:
 
 
 cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nogil:
-    """Item number → block; channel blocks vary fastest, so that a block of the input is met again while it is in cache."""
+    """Item number → block; channel blocks vary fastest, so that a block of the input is met again while in cache."""
     cdef const Axis* axis
     cdef int64_t i
     block.tile = 0
@@ -94,7 +96,8 @@ cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int
 
 
 cdef void skip_padding(
-    const Job* job, const Block* block, const Tile* tile, const Chain* whole, Chain* chain, int64_t* rows, int64_t* weights
+    const Job* job, const Block* block, const Tile* tile,
+    const Chain* whole, Chain* chain, int64_t* rows, int64_t* weights,
 ) noexcept nogil:
     """Leave out the products with zeros of the padding that a tile's pixels have in common; the weights are finite."""
     cdef const Axis* d = &job.axis[0]
@@ -230,11 +233,14 @@ cdef inline void multiply(
         strip.width = job.axis[2].kernel
         strip.chain = chain.length
         strip.shared = job.shared
-        multiply_band(&strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first)
+        multiply_band(
+            &strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first
+        )
     elif job.lanes_are_pixels:
         tile(
             job.tile_rows, piece.vectors, weight, chain.weights,
-            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows, chain.length, sums, piece.step, chain.first,
+            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows,
+            chain.length, sums, piece.step, chain.first,
         )
     else:
         tile(

@@ -1,4 +1,4 @@
-"""The kernels of one ISA level: raw pointers, no Python inside.  The module may be imported only where the level can run.
+"""The kernels of one ISA level: raw pointers, no Python inside.  Import the module only where the level can run.
 
     stage → (pack) → tile → finish, put together in forward; _driver.pyx calls it for one block of work after another.
 """

@@ -16,7 +16,7 @@ cdef inline void store_row(vector* target, const real* source, int64_t count) no
 
 
 cdef inline void load_row(vector* target, const real* source, int64_t step, int64_t count) noexcept nogil:
-    """Every `step`-th element of an array into cache, where whole vectors are written: what lies behind is overwritten."""
+    """Every `step`-th element of an array into cache, written in whole vectors: what lies behind is overwritten."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t length, i = 0
     cdef real* to = <real*> target
@@ -30,7 +30,10 @@ cdef inline void load_row(vector* target, const real* source, int64_t step, int6
         return
     if step == 2:
         while i + lanes < count:  # one more element follows: two whole vectors may be read
-            take_even((<vector*> (to + i))[0], (<const vector*> (source + 2 * i))[0], (<const vector*> (source + 2 * i + lanes))[0])
+            take_even(
+                (<vector*> (to + i))[0],
+                (<const vector*> (source + 2 * i))[0], (<const vector*> (source + 2 * i + lanes))[0],
+            )
             i += lanes
         if i < count:
             length = 2 * (count - i) - 1

@@ -1,11 +1,14 @@
-"""Block → panels of a tile's pixels: panel[k, pixel], pixels flattened across the rows of the block, so that small maps fill the lanes."""
+"""Block → panels of a tile's pixels: panel[k, pixel].
+
+Pixels are flattened across the rows of the block, so that small maps fill the lanes.
+"""
 
 
 cdef void pack(
     const Job* job, const real* block, const int64_t* rows, int64_t row, int64_t width,
     int64_t chain, int64_t pixel, int64_t pixels, vector* panel,
 ) noexcept nogil:
-    """Whole vectors are copied for each piece of an image row; what a copy leaves behind its piece, the next one overwrites."""
+    """Each piece of an image row is copied in whole vectors; what they leave behind it, the next piece overwrites."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t vectors = (job.pixel_tile + lanes - 1) // lanes
     cdef int64_t pieces = 0, lane = 0, k, p, v, h, w

@@ -4,7 +4,8 @@
 
 Rows are written in whole vectors, in ascending order, and each plane of a run has room for one more vector at its end.
 
-so that the pixel (h, w) of the block reads tap k at staged[rows[k] + h * row + w], whatever stride, dilation, layout, and padding are.
+so that the pixel (h, w) of the block reads tap k at staged[rows[k] + h * row + w], whatever stride, dilation, layout,
+and padding are.
 """
 
 
@@ -37,7 +38,8 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
 
 
 cdef struct Run:
-    # Padded positions origin + a * stride, 0 <= a < count: a < low lie before the input, low <= a < high in it, the rest behind it
+    # Padded positions origin + a * stride, 0 <= a < count:
+    # a < low lie before the input, low <= a < high in it, the rest behind it
     int64_t origin
     int64_t low
     int64_t high
@@ -52,7 +54,9 @@ cdef inline void locate_run(const Axis* axis, int64_t first, int64_t count, int6
     located.high = bounded(steps(axis.before + axis.size - located.origin, axis.stride), located.low, located.count)
 
 
-cdef void stage(const Job* job, const Block* block, const real* source, int64_t channels, vector* staged) noexcept nogil:
+cdef void stage(
+    const Job* job, const Block* block, const real* source, int64_t channels, vector* staged
+) noexcept nogil:
     cdef const Axis* d = &job.axis[0]
     cdef int64_t run_d, run_w, i, c, depth, slot = 0
     cdef Run planes, columns
@@ -63,7 +67,9 @@ cdef void stage(const Job* job, const Block* block, const real* source, int64_t 
             locate_run(&job.axis[2], block.first[2], block.count[2], run_w, &columns)
             for i in range(planes.count):
                 depth = source_of(d, planes.origin + i * d.stride)
-                target = <real*> staged + (<const int64_t*> job.run_start)[run_w] + (slot + i) * job.axis[1].staged * job.row
+                target = (
+                    <real*> staged + (<const int64_t*> job.run_start)[run_w] + (slot + i) * job.axis[1].staged * job.row
+                )
                 for c in range(channels):
                     stage_plane[real, vector](
                         job, block, &columns, <const real*> NULL if depth < 0 else source + c * job.x_c + depth * d.x,
@@ -121,7 +127,7 @@ cdef inline real border(const Job* job, const Axis* axis, const real* row, int64
 
 
 cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
-    """Whether the block reads no padding, and whole vectors from its last pixels would stay within the input's memory."""
+    """Whether the block reads no padding, and whole vectors from its last pixels stay within the input's memory."""
     cdef const Axis* axis
     cdef int64_t i, start, stop, last = block.n * job.x_n + ((block.group + 1) * job.c - 1) * job.x_c + job.tile_lanes
     for i in range(3):
@@ -132,5 +138,5 @@ cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
             return False
         last += stop * axis.x
     if job.band:
-        last += (job.tile_rows - 1) * job.axis[1].x
+        last += (job.tile_rows - 1) * job.axis[1].stride * job.axis[1].x
     return last <= job.x_last

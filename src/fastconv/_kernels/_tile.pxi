@@ -41,7 +41,7 @@ cdef void tile(
     int64_t m, int64_t vectors, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
     int64_t chain, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
-    """The instances: two vectors for every number of rows; more where few rows would leave the sums waiting for each other."""
+    """The instances: two vectors for every number of rows; more where few rows make the sums wait for each other."""
     if vectors == 2:
         if m == ROWS:
             tile_of(ROWS, 2, factors, steps, operands, rows, chain, sums, step, first)

@@ -1,7 +1,8 @@
 /* The vocabulary of vectors that the kernels are written in: the one place that knows the instruction set.
  *
- * A vector is a GNU vector type as wide as the level's registers, aligned only like its elements, so that every load may
- * be unaligned (which costs nothing on the processors at hand).  Cython takes `vfloat` for a float and writes c += a * b.
+ * A vector is a GNU vector type as wide as the level's registers, aligned only like its elements, so that every load
+ * may be unaligned (which costs nothing on the processors at hand).  Cython takes `vfloat` for a float and writes
+ * c += a * b.
  * The macros work in place and on both types, so that one fused Cython source serves float32 and float64.
  */
 #pragma once
@@ -12,12 +13,13 @@
 #include <immintrin.h>
 #endif
 
-/* A tile is a template: every caller passes literals, and the compiler unrolls it.  That takes inlining without fail. */
+/* A tile is a template: every caller passes literals, and the compiler unrolls it.  That takes sure inlining. */
 #undef CYTHON_INLINE
 #define CYTHON_INLINE inline __attribute__((always_inline, unused))
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
- * STRIPn: vectors in a tile of n channels that runs along a row of the image; BAND: most vectors in one of BAND_ROWS image rows. */
+ * STRIPn: vectors in a tile of n channels that runs along a row of the image;
+ * BAND: most vectors in one of BAND_ROWS image rows. */
 #if defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 14
@@ -66,13 +68,18 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 /* sum += s * v: the one way in which products are added up, tails included */
 #define multiply_add(sum, s, v) ((sum) += (scalar_of(sum))(s) * (v))
 /* v = the first `count` elements at p, at most a vector, and zeros; and the way back */
-#define load_part(v, p, count) ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
-#define store_part(p, v, count) (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
+#define load_part(v, p, count) \
+    ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
+#define store_part(p, v, count) \
+    (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
 /* v = every second element of two vectors */
 #if defined(__clang__)
 #define take_even(v, low, high) do { \
     const int64_t lanes = sizeof(v) / sizeof((v)[0]); \
-    for (int lane = 0; lane < lanes / 2; lane++) { (v)[lane] = (low)[2 * lane]; (v)[lane + lanes / 2] = (high)[2 * lane]; } \
+    for (int lane = 0; lane < lanes / 2; lane++) { \
+        (v)[lane] = (low)[2 * lane]; \
+        (v)[lane + lanes / 2] = (high)[2 * lane]; \
+    } \
 } while (0)
 #else
 #define take_even(v, low, high) do { \
@@ -96,8 +103,9 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
         (v)[lane] = _Generic((v), vfloat: erff, vdouble: erf)((v)[lane]); \
 } while (0)
 
-/* exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1) with n = round(x / ln 2) and r = x - n ln 2 (Cody and Waite's two-part ln 2);
- * exp(r) - 1 by its Taylor series, whose first neglected term is below half a unit in the last place for |r| <= ln(2) / 2.
+/* exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1) with n = round(x / ln 2) and r = x - n ln 2 (Cody and Waite's two-part
+ * ln 2); exp(r) - 1 by its Taylor series, whose first neglected term is below half a unit in the last place for
+ * |r| <= ln(2) / 2.
  * 2^n = low * high with half of n each, so that results near overflow and below the normal range come out right. */
 #define DEFINE_EXPM1(VECTOR, INTS, INT, LOW, HIGH, MAGIC, LN2_HIGH, LN2_LOW, DEGREE, BIAS, MANTISSA) \
 static inline void expm1_##VECTOR(VECTOR *v) \
@@ -118,24 +126,52 @@ static inline void expm1_##VECTOR(VECTOR *v) \
     *v = (series * low + (low - inverse)) * high; \
 }
 DEFINE_EXPM1(vfloat, vint32, int32_t, -104.0f, 89.0f, 12582912.0f, 0.693359375f, -2.12194440e-4f, 8, 127, 23)
-DEFINE_EXPM1(vdouble, vint64, int64_t, -746.0, 710.0, 6755399441055744.0, 6.93145751953125e-1, 1.42860682030941723212e-6,
-             14, 1023, 52)
+DEFINE_EXPM1(vdouble, vint64, int64_t, -746.0, 710.0, 6755399441055744.0, 6.93145751953125e-1,
+             1.42860682030941723212e-6, 14, 1023, 52)
 
 #if defined(__AVX512F__)
 #define FIRST(count) ((1u << (count)) - 1)
-static inline vfloat load_part_vfloat(const void *p, int64_t count) { return (vfloat)_mm512_maskz_loadu_ps(FIRST(count), p); }
-static inline vdouble load_part_vdouble(const void *p, int64_t count) { return (vdouble)_mm512_maskz_loadu_pd(FIRST(count), p); }
-static inline void store_part_vfloat(void *p, vfloat v, int64_t count) { _mm512_mask_storeu_ps(p, FIRST(count), (__m512)v); }
-static inline void store_part_vdouble(void *p, vdouble v, int64_t count) { _mm512_mask_storeu_pd(p, FIRST(count), (__m512d)v); }
+static inline vfloat load_part_vfloat(const void *p, int64_t count)
+{
+    return (vfloat)_mm512_maskz_loadu_ps(FIRST(count), p);
+}
+static inline vdouble load_part_vdouble(const void *p, int64_t count)
+{
+    return (vdouble)_mm512_maskz_loadu_pd(FIRST(count), p);
+}
+static inline void store_part_vfloat(void *p, vfloat v, int64_t count)
+{
+    _mm512_mask_storeu_ps(p, FIRST(count), (__m512)v);
+}
+static inline void store_part_vdouble(void *p, vdouble v, int64_t count)
+{
+    _mm512_mask_storeu_pd(p, FIRST(count), (__m512d)v);
+}
 #else
 #if defined(__AVX2__)
 static const int32_t ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 #define FIRST(count) _mm256_loadu_si256((const void *)(ones_then_zeros + 8 - (count)))
-static inline vfloat load_part_vfloat(const void *p, int64_t count) { return (vfloat)_mm256_maskload_ps(p, FIRST(count)); }
-static inline vdouble load_part_vdouble(const void *p, int64_t count) { return (vdouble)_mm256_maskload_pd(p, FIRST(2 * count)); }
+static inline vfloat load_part_vfloat(const void *p, int64_t count)
+{
+    return (vfloat)_mm256_maskload_ps(p, FIRST(count));
+}
+static inline vdouble load_part_vdouble(const void *p, int64_t count)
+{
+    return (vdouble)_mm256_maskload_pd(p, FIRST(2 * count));
+}
 #else
-static inline vfloat load_part_vfloat(const void *p, int64_t count) { vfloat v = {0}; memcpy(&v, p, 4 * count); return v; }
-static inline vdouble load_part_vdouble(const void *p, int64_t count) { vdouble v = {0}; memcpy(&v, p, 8 * count); return v; }
+static inline vfloat load_part_vfloat(const void *p, int64_t count)
+{
+    vfloat v = {0};
+    memcpy(&v, p, 4 * count);
+    return v;
+}
+static inline vdouble load_part_vdouble(const void *p, int64_t count)
+{
+    vdouble v = {0};
+    memcpy(&v, p, 8 * count);
+    return v;
+}
 #endif
 #define DEFINE_STORE_PART(VECTOR) \
 static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \

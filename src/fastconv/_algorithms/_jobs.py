@@ -1,0 +1,132 @@
+"""From a tiling to the job that the kernels read: sizes, strides, and tables of offsets."""
+
+from math import ceil, prod
+
+import numpy as np
+
+from ._lines import combined
+from ._tiling import workspace
+
+MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
+
+
+class Tables(list):
+    """Keeps the index tables alive whose addresses a job holds."""
+
+    def __call__(self, values):
+        self.append(np.ascontiguousarray(values, np.int64))
+        return self[-1].ctypes.data
+
+
+def job(geometry, layout, shape, tiling, tables):
+    """The fields of `_job.Job`, and the elements of working memory that one thread needs."""
+    convolution, kind = geometry.convolution, tiling.kind
+    stage = tiling.stage(shape.lines)
+    channels, taps = shape.chunk
+    d, h, w = shape.lines
+    in_place = _in_place(layout, shape, tiling)
+    parts = workspace(shape, tiling, h.stride * h.x if in_place else 0)
+    # Where the operands of the taps lie in x itself, if the block is read there
+    in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
+    axes = [_axis(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
+    tiles = ceil(shape.o / tiling.channel_tile)
+    channel_blocks = ceil(tiles / tiling.block_tiles)
+    fields = dict(
+        axis=axes,
+        n=shape.n,
+        groups=shape.groups,
+        c=shape.c,
+        o=shape.o,
+        x_n=layout.x[0],
+        x_c=layout.x[1],
+        y_n=layout.out[0],
+        y_o=layout.out[1],
+        add_n=layout.add[0] if layout.add else 0,
+        add_o=layout.add[1] if layout.add else 0,
+        bias_o=layout.bias[0] if layout.bias else 0,
+        taps=shape.taps,
+        chunk_channels=channels,
+        chunk_taps=taps,
+        packed=kind.packed,
+        band=kind.row_wise,
+        shared=kind.shared,
+        channelwise=kind.channelwise,
+        lanes_are_pixels=tiling.lanes_are_pixels,
+        tile_rows=tiling.tile_rows,
+        tile_lanes=tiling.tile_lanes,
+        pixel_tile=tiling.pixel_tile,
+        channel_tile=tiling.channel_tile,
+        channel_tiles=tiles,
+        block_tiles=tiling.block_tiles,
+        channel_blocks=channel_blocks,
+        in_place=in_place,
+        to_output=_to_output(layout, shape, tiling),
+        skips=shape.skips and not kind.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),
+        x_last=_last_element(geometry, layout.x),
+        plane=stage.plane,
+        run_start=tables(stage.run_starts),
+        row=stage.row,
+        staged_rows=tables(np.add.outer(np.arange(channels) * stage.plane, stage.offsets()).ravel()),
+        placed_rows=tables(np.add.outer(np.arange(channels) * layout.x[1], in_x).ravel()),
+        panel_rows=tables(np.arange(channels * taps) * tiling.pixel_tile),
+        weight_rows=tables(np.arange(channels * taps) * tiling.channel_tile),
+        panel_at=parts.staged,
+        sums_at=parts.staged + parts.panel,
+        activation=convolution.activation.code,
+        padding_value=convolution.padding_value,
+        items=shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks,
+        x=0,
+        weight=0,
+        bias=0,
+        add=0,
+        y=0,
+    )
+    return fields, parts.total
+
+
+def _axis(line, block, run, tables):
+    head, tail = line.map.head, line.map.tail
+    return dict(
+        size=line.size,
+        out=line.out,
+        kernel=line.kernel,
+        stride=line.stride,
+        dilation=line.dilation,
+        before=line.before,
+        head=tables(head),
+        tail=tables(tail),
+        constant=head.max(initial=-1) < 0 and tail.max(initial=-1) < 0,
+        block=block,
+        blocks=ceil(line.out / block),
+        runs=len(run.origins),
+        run_origin=tables(run.origins),
+        run_count=tables(run.counts),
+        staged=run.staged,
+        last_tap=line.last_tap,
+        x=line.x,
+        y=line.y,
+        add=line.add or 0,
+        bias=line.bias or 0,
+    )
+
+
+def _in_place(layout, shape, tiling):
+    """Whether blocks away from the borders may read the input where it is."""
+    d, h, w = shape.lines
+    if w.stride != 1 or w.x != 1 or min(layout.x[1], d.x, h.x) < 0:
+        return False
+    row = h.stride * h.x
+    return tiling.kind.packed or tiling.kind.row_wise or tiling.block[1] == 1 or w.out <= row <= MOST_JUNK * w.out
+
+
+def _to_output(layout, shape, tiling):
+    """Whether whole tiles may be summed where the output is to lie: in one chain, and with nothing to add but a bias."""
+    if shape.chains > 1 or layout.add or (layout.bias and any(layout.bias[1:])):
+        return False
+    return shape.lines[2].y == 1 if tiling.lanes_are_pixels else tiling.kind.channelwise and shape.y_o == 1
+
+
+def _last_element(geometry, strides):
+    """Offset of the last element of x that may be read."""
+    sizes = (geometry.n, geometry.groups * geometry.c, *geometry.size)
+    return sum(max(0, (size - 1) * stride) for size, stride in zip(sizes, strides, strict=True))

@@ -1,0 +1,122 @@
+"""The kinds of register tile: what lies along its rows and lanes, which sizes are worth a try, and what it loads."""
+
+from math import ceil
+from typing import NamedTuple
+
+from .. import _isa
+
+
+class Kind(NamedTuple):
+    """One kind of tile.
+
+    `sizes(shape, block)` gives (whether the lanes are pixels, rows, lanes); `count(tiling, row)` the tiles that cover a
+    block's pixels, `row` being the distance of two image rows as they lie; `loads(tiling, shape, vectors)` the vectors
+    loaded for one product, a vector that is not aligned counting twice and a scalar half.
+    """
+
+    name: str
+    sizes: object
+    count: object
+    loads: object
+    packed: bool = False  # pixels are packed into panels
+    row_wise: bool = False  # a tile is rows of the image, of one channel
+    shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
+    channelwise: bool = False  # a tile is pixels × channels that have a kernel of their own each, and nothing is staged
+
+
+def even_rows(count, most):
+    """Rows of a tile for `count` of them: few idle ones, and not so few rows that loads outnumber multiply-adds."""
+    if count <= most:
+        return count
+    return min(range(most // 2, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
+
+
+def _packed_sizes(shape, block):
+    """Either role; pixels as rows also so that no tile lies on two rows of the image."""
+    lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
+    dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
+    pixels = sorted({even_rows(block[1] * block[2], most), dividing})
+    return [(True, even_rows(shape.o, most), lanes), *((False, rows, lanes) for rows in pixels)]
+
+
+def _shifted_sizes(shape, block):
+    return _packed_sizes(shape, block)[:1]
+
+
+def _strip_sizes(shape, block):
+    strips = _isa.kernels.STRIPS
+    rows = min(strips, key=lambda rows: (ceil(shape.o / rows), rows))
+    return [(True, rows, strips[rows] * _isa.kernels.LANES[shape.dtype])]
+
+
+def _band_sizes(shape, block):
+    """Whole rows of the block."""
+    width = _isa.kernels.LANES[shape.dtype]
+    return [(True, _isa.kernels.ROWS_OF_BAND, ceil(block[2] / width) * width)]
+
+
+def _shared_sizes(shape, block):
+    h = shape.lines[1]
+    tall = h.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and h.stride == h.dilation == 1
+    return _band_sizes(shape, block) if tall and shape.taps <= _isa.kernels.LONGEST_CHAIN else []
+
+
+def _channelwise_sizes(shape, block):
+    lanes = 2 * _isa.kernels.LANES[shape.dtype]
+    return [(False, _isa.kernels.PIXELS_OF_CHANNELWISE, lanes)] if shape.depthwise else []
+
+
+def _flattened(tiling, row):
+    _, h, w = tiling.block
+    return ceil(h * w / tiling.pixel_tile)
+
+
+def _as_they_lie(tiling, row):
+    _, h, w = tiling.block
+    return ceil(((h - 1) * row + w) / tiling.pixel_tile)
+
+
+def _row_by_row(tiling, row):
+    _, h, w = tiling.block
+    return ceil(h / tiling.tile_rows) * ceil(w / tiling.tile_lanes)
+
+
+def _pixel_by_pixel(tiling, row):
+    _, h, w = tiling.block
+    return h * ceil(w / tiling.tile_rows)
+
+
+def _aligned_loads(tiling, shape, vectors):
+    return tiling.tile_rows / 2 + vectors
+
+
+def _unaligned_loads(tiling, shape, vectors):
+    return tiling.tile_rows / 2 + 2 * vectors
+
+
+def _band_loads(tiling, shape, vectors):
+    return 2 * tiling.tile_rows * vectors + 1
+
+
+def _shared_loads(tiling, shape, vectors):
+    kernel = shape.lines[1].kernel
+    return 2 * vectors * (kernel + tiling.tile_rows - 1) / kernel + tiling.tile_rows / 2 + 2
+
+
+def _channelwise_loads(tiling, shape, vectors):
+    return (tiling.tile_rows + 1) * vectors
+
+
+PACKED = Kind("packed", _packed_sizes, _flattened, _aligned_loads, packed=True)
+# Pixels along a row as it lies and on into the next one: each tap reads them shifted
+SHIFTED = Kind("shifted", _shifted_sizes, _as_they_lie, _unaligned_loads)
+# The same, of few channels and many pixels
+STRIP = SHIFTED._replace(name="strip", sizes=_strip_sizes)
+BAND = Kind("band", _band_sizes, _row_by_row, _band_loads, row_wise=True)
+SHARED = Kind("shared band", _shared_sizes, _row_by_row, _shared_loads, row_wise=True, shared=True)
+CHANNELWISE = Kind("channelwise", _channelwise_sizes, _pixel_by_pixel, _channelwise_loads, channelwise=True)
+
+TILES = {
+    "direct": (STRIP, BAND, SHARED, CHANNELWISE),
+    "im2col": (PACKED, SHIFTED),
+}
