@@ -98,6 +98,21 @@ def test_head_and_tail_are_what_is_read(mode, size, before, read):
     assert axis_map.border == len(axis_map.head) + len(axis_map.tail)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "reference"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_input_that_no_output_reaches(mode, size, algorithm):
+    x = np.arange(1.0, size + 1)
+    weight = np.array([[[1.0, 10.0]]])
+    for before in range(1, 15):
+        first, second = np.pad(x, (before, 1), NUMPY_MODES[mode])[:2]
+        for pad, stride in [(before, 99), (before + 24 * 10**30, 10**32)] if before > 1 else [(before, 99)]:
+            y = fastconv.conv1d(
+                x[None], weight, stride=stride, padding=((pad, 1),), padding_mode=mode, algorithm=algorithm
+            )
+            np.testing.assert_array_equal(y, [[first + 10 * second]])
+
+
 def test_one_element_repeats_in_every_mode_but_constant():
     for mode in set(MODES) - {"constant"}:
         assert not AxisMap(mode, 5, 1, 12).source(0, 12).any()

@@ -146,6 +146,8 @@ def _overlaps_itself(array):
     Two such elements first differ along some axis. Moving both together, the first can be had at index 0 of that axis
     and of all axes before it, and the second at index 0 of those before it.
     """
+    if _is_nested(array):
+        return False
     for axis in range(array.ndim):
         at_zero = (0,) * axis
         try:
@@ -154,3 +156,13 @@ def _overlaps_itself(array):
         except np.exceptions.TooHardError:  # strides so strange that nobody means them
             return True
     return False
+
+
+def _is_nested(array):
+    """Whether each axis steps over all that the axes of smaller strides hold: the usual case, which needs no search."""
+    extent = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1 and stride < extent:
+            return False
+        extent += stride * (size - 1)
+    return True

@@ -195,7 +195,7 @@ class Convolution:
             )
         read = (out - 1) * stride + reach if out else 0
         # what is never used may be any number in the arguments, but must fit into 64 bits from here on
-        axis_map = AxisMap(self.padding_mode, min(before, read), size, read)
+        axis_map = AxisMap(self.padding_mode, _as_read(before, read, size), size, read)
         if axis_map.border > MOST_BORDER:
             raise ValueError(
                 f"padding of {before} and {after} positions on spatial axis {axis - 3 + self.rank} is more than the "
@@ -254,6 +254,14 @@ class Geometry:
         """Strides in elements as (channels, d, h, w); zeros along the axes that a tied bias does not have."""
         channels, *spatial = (stride // itemsize for stride in array_strides)
         return (channels, *[0] * (3 - len(spatial)), *spatial)
+
+
+def _as_read(before, read, size):
+    """A pad before the input, of any number of positions, as one of few that gives the `read` first ones the same values.
+
+    Where the input is never reached, whole periods may go: one that fits symmetric and reflect fits every mode.
+    """
+    return before if before <= read else read + (before - read) % (2 * max(1, size) * max(1, size - 1))
 
 
 def _one_stride(sizes, strides):
