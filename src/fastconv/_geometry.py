@@ -257,7 +257,7 @@ class Geometry:
 
 
 def _as_read(before, read, size):
-    """A pad before the input, of any number of positions, as one of few that gives the `read` first ones the same values.
+    """A pad before the input, of any number of positions, as one that gives the `read` first ones the same values.
 
     Where the input is never reached, whole periods may go: one that fits symmetric and reflect fits every mode.
     """
