@@ -18,7 +18,8 @@ from ._errors import integer, one_of, sequence
 from ._padding import AxisMap, canonical_mode
 
 MOST_BYTES = 2**63 - 1
-MOST_BORDER = 2**27  # positions of one axis whose elements are tabulated
+MOST_FLOPS = 2**63 - 1
+MOST_BORDER = 2**24  # positions of one axis whose elements are tabulated
 
 CHANNELS_LAST = {"channels_first": False, "channels_last": True}
 PRECISIONS = {"default": "default", "strict": "strict"}
@@ -129,7 +130,7 @@ class Convolution:
             prod(out_shape) * self.dtype.itemsize,
             f"x of shape {x_shape} and weight of shape {self.weight_shape} give an output of shape {out_shape}",
         )
-        return Geometry(
+        geometry = Geometry(
             convolution=self,
             x_shape=tuple(x_shape),
             out_shape=out_shape,
@@ -146,6 +147,12 @@ class Convolution:
             pads=pads,
             maps=maps,
         )
+        if geometry.flops > MOST_FLOPS:
+            raise ValueError(
+                f"x of shape {x_shape} and weight of shape {self.weight_shape} take {geometry.flops} floating-point "
+                f"operations, more than {MOST_FLOPS}"
+            )
+        return geometry
 
     def split(self, shape):
         """The batch axes, channels and spatial axes of a public shape (or of public strides)."""

@@ -4,6 +4,7 @@ Nothing in here depends on the values of any array.
 """
 
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 from ._algorithms import choose
@@ -12,7 +13,10 @@ from ._cache import Bounded
 from ._geometry import Geometry
 from ._layout import Layout
 
-MOST_BORDER = 2**12  # geometries with longer index maps are not kept: memory must stay flat
+MOST_INDICES = 2**12  # tasks with longer index tables are large; of those few are kept, for memory must stay flat
+
+
+_LARGE = Bounded(4)  # of all convolutions
 
 
 class Prepared(NamedTuple):
@@ -39,7 +43,7 @@ class Tasks:
         found = self._geometries.get(x_shape)
         if found is None:
             found = self.convolution.at(x_shape)
-            if self._is_small(found):
+            if not _is_large(found):
                 self._geometries.put(x_shape, found)
         return found
 
@@ -50,7 +54,7 @@ class Tasks:
         `bias_strides` are always the same.
         """
         key = (x_shape, x_strides, add_strides, out_strides, threads)
-        found = self.ready.get(key)
+        found = self.ready.get(key) or _LARGE.get((self.convolution, key))
         if found is not None:
             return found
         geometry = self.geometry(x_shape)
@@ -66,7 +70,9 @@ class Tasks:
         algorithm = choose(geometry, threads)
         task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
         found = Prepared(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
-        return self.ready.put(key, found) if self._is_small(geometry) else found
+        if _is_large(geometry):
+            return _LARGE.put((self.convolution, key), found)
+        return self.ready.put(key, found)
 
     def part(self, padding, bias_shape):
         """The tasks of the same convolution with other pads, on a part of the input."""
@@ -77,6 +83,6 @@ class Tasks:
             self._parts.put(key, found)
         return found
 
-    @staticmethod
-    def _is_small(geometry):
-        return sum(axis.border for axis in geometry.maps) <= MOST_BORDER
+
+def _is_large(geometry):
+    return prod(geometry.kernel) + sum(axis.border for axis in geometry.maps) > MOST_INDICES

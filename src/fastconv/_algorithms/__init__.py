@@ -30,7 +30,7 @@ def forced():
 def algorithm_name(algorithm):
     """Check the argument `algorithm`; ``"auto"`` is what the environment says."""
     name, source = algorithm, "algorithm"
-    if algorithm == "auto":
+    if isinstance(algorithm, str) and algorithm == "auto":
         name, source = forced(), "algorithm (by FASTCONV_ALGORITHM)"
     return one_of(source, name, {known: known for known in ("auto", *BY_NAME)})
 

@@ -23,9 +23,8 @@ def job(geometry, layout, shape, tiling, tables):
     convolution, kind = geometry.convolution, tiling.kind
     stage = tiling.stage(shape.lines)
     channels, taps = shape.chunk
-    d, h, w = shape.lines
     in_place = _in_place(layout, shape, tiling)
-    parts = workspace(shape, tiling, h.stride * h.x if in_place else 0)
+    parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if in_place else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
     axes = [_axis(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
@@ -120,7 +119,7 @@ def _in_place(layout, shape, tiling):
 
 
 def _to_output(layout, shape, tiling):
-    """Whether whole tiles may be summed where the output is to lie: in one chain, and with nothing to add but a bias."""
+    """Whether whole tiles may be summed where the output is to lie: in one chain, with nothing to add but a bias."""
     if shape.chains > 1 or layout.add or (layout.bias and any(layout.bias[1:])):
         return False
     return shape.lines[2].y == 1 if tiling.lanes_are_pixels else tiling.kind.channelwise and shape.y_o == 1

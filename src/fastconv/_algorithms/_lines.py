@@ -8,12 +8,11 @@ import numpy as np
 
 from .._padding import AxisMap
 
-
 VECTOR = 16  # elements of the widest vector
 
 
 class Line(NamedTuple):
-    """One spatial axis: its geometry, and the strides in elements with which each array walks it (None: no such array)."""
+    """One spatial axis: its geometry, and the strides in elements of each array along it (None: no such array)."""
 
     size: int
     out: int
@@ -46,7 +45,7 @@ class Line(NamedTuple):
 
 
 def lines(geometry, layout):
-    """The three spatial axes; neighbours that are pointwise and lie evenly in every array become one, so that lanes fill."""
+    """The three spatial axes; neighbours that are pointwise and even in every array become one: lanes fill."""
     g = geometry
     nothing = (None,) * 3
     arrays = (
@@ -79,7 +78,7 @@ def balanced(total, most):
 
 
 class Runs(NamedTuple):
-    """Padded positions that a block of outputs reads on an axis, as runs with step `stride`, relative to its first output.
+    """Padded positions that a block of outputs reads on an axis, as runs of step `stride`, relative to its first one.
 
     Taps at distances that differ by a multiple of the stride read the same positions, shifted; they share a run unless
     they are further apart than the block is long.
