@@ -18,6 +18,7 @@ PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+READ_VECTOR = 1.0  # fetching one vector of input that is read where it is
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
 STAGE_ROW = 12.0  # finding a row and its borders
@@ -204,8 +205,10 @@ def _store_cost(shape, tiling, stage, width):
 
 
 def _stage_cost(shape, tiling, stage, width):
-    if tiling.kind.channelwise or shape.read_in_place:
+    if tiling.kind.channelwise:
         return 0
+    if shape.read_in_place:
+        return READ_VECTOR * shape.c * prod(tiling.block) / width
     line = shape.lines[2]
     element = STAGE_VECTOR * line.stride / width if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
     rows = shape.c * ceil(shape.taps / shape.chunk[1]) * stage.rows
