@@ -18,6 +18,7 @@ cdef struct Axis:
     int64_t constant        # head and tail hold nothing but the constant
     int64_t block           # output positions in one block of work
     int64_t blocks          # number of blocks
+    int64_t step            # between padded positions that are staged side by side: the stride, or 1
     int64_t runs            # runs of equidistant padded positions that a block stages
     uintptr_t run_origin    # int64[runs]: first padded position, relative to the block's
     uintptr_t run_count     # int64[runs]: number of positions, for a whole block
@@ -48,6 +49,7 @@ cdef struct Job:
     int64_t packed          # pixels are packed into panels (im2col), else read along the row where they are (direct)
     int64_t band            # a tile is image rows × pixels of one channel (direct)
     int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
+    int64_t alternate       # and takes every second column of rows that are staged as they lie
     int64_t channelwise     # a tile is pixels × channels with a kernel each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows

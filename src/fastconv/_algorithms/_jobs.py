@@ -28,6 +28,8 @@ def job(geometry, layout, shape, tiling, tables):
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
     axes = [_axis(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
+    if kind.alternate:
+        axes[2]["step"] = 1
     tiles = ceil(shape.o / tiling.channel_tile)
     channel_blocks = ceil(tiles / tiling.block_tiles)
     fields = dict(
@@ -49,6 +51,7 @@ def job(geometry, layout, shape, tiling, tables):
         packed=kind.packed,
         band=kind.row_wise,
         shared=kind.shared,
+        alternate=kind.alternate,
         channelwise=kind.channelwise,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
@@ -90,6 +93,7 @@ def _axis(line, block, run, tables):
         out=line.out,
         kernel=line.kernel,
         stride=line.stride,
+        step=line.stride,
         dilation=line.dilation,
         before=line.before,
         head=tables(head),

@@ -128,11 +128,15 @@ class Stage(NamedTuple):
     row: int  # elements from one row to the next
 
     @classmethod
-    def of(cls, lines, block, aligned):
+    def of(cls, lines, block, aligned=False, alternate=False):
         d, h, w = (runs(line.kernel, line.dilation, line.stride, part) for line, part in zip(lines, block, strict=True))
+        line, step = lines[2], lines[2].stride
+        if alternate:  # columns as they lie
+            step = 1
+            w = runs(line.kernel, line.dilation, 1, (block[2] - 1) * line.stride + 1)
         if not aligned:
             return cls(d, h, w, np.zeros_like(w.counts), int(w.counts.max()))
-        leads = (w.origins - lines[2].before) // lines[2].stride % VECTOR
+        leads = (w.origins - line.before) // step % VECTOR
         return cls(d, h, w, leads, ceil((leads + w.counts).max() / VECTOR) * VECTOR)
 
     @property

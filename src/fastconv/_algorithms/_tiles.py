@@ -21,6 +21,7 @@ class Kind(NamedTuple):
     packed: bool = False  # pixels are packed into panels
     row_wise: bool = False  # a tile is rows of the image, of one channel
     shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
+    alternate: bool = False  # and takes every second column of rows that are staged as they lie
     channelwise: bool = False  # a tile is pixels × channels that have a kernel of their own each, and nothing is staged
 
 
@@ -59,6 +60,11 @@ def _shared_sizes(shape, block):
     h = shape.lines[1]
     tall = h.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and h.stride == h.dilation == 1
     return _band_sizes(shape, block) if tall and shape.taps <= _isa.kernels.LONGEST_CHAIN else []
+
+
+def _alternate_sizes(shape, block):
+    w = shape.lines[2]
+    return _band_sizes(shape, block) if w.stride == 2 and w.out > 1 else []
 
 
 def _channelwise_sizes(shape, block):
@@ -103,6 +109,11 @@ def _shared_loads(tiling, shape, vectors):
     return 2 * vectors * (kernel + tiling.tile_rows - 1) / kernel + tiling.tile_rows / 2 + 2
 
 
+def _alternate_loads(tiling, shape, vectors):
+    pairs = ceil(shape.lines[2].kernel / 2) / shape.lines[2].kernel
+    return 3.5 * tiling.tile_rows * vectors * pairs + 1
+
+
 def _channelwise_loads(tiling, shape, vectors):
     return (tiling.tile_rows + 1) * vectors
 
@@ -114,9 +125,10 @@ SHIFTED = Kind("shifted", _shifted_sizes, _as_they_lie, _unaligned_loads)
 STRIP = SHIFTED._replace(name="strip", sizes=_strip_sizes)
 BAND = Kind("band", _band_sizes, _row_by_row, _band_loads, row_wise=True)
 SHARED = Kind("shared band", _shared_sizes, _row_by_row, _shared_loads, row_wise=True, shared=True)
+ALTERNATE = Kind("alternate band", _alternate_sizes, _row_by_row, _alternate_loads, row_wise=True, alternate=True)
 CHANNELWISE = Kind("channelwise", _channelwise_sizes, _pixel_by_pixel, _channelwise_loads, channelwise=True)
 
 TILES = {
-    "direct": (STRIP, BAND, SHARED, CHANNELWISE),
+    "direct": (STRIP, BAND, SHARED, ALTERNATE, CHANNELWISE),
     "im2col": (PACKED, SHIFTED),
 }

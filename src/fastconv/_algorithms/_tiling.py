@@ -22,7 +22,8 @@ READ_VECTOR = 1.0  # fetching one vector of input that is read where it is
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
 STAGE_ROW = 12.0  # finding a row and its borders
-PACK_VECTOR = 2.5  # copying one vector of a panel
+PACK_PIECE = 5.0  # starting a piece of a panel's row
+PACK_VECTOR = 2.5  # copying one vector of it
 STORE_VECTOR = 2.0  # finishing one vector of output
 STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 STORE_PIECE = 8.0  # starting a piece of an image row
@@ -102,7 +103,7 @@ class Tiling(NamedTuple):
         return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
 
     def stage(self, lines):
-        return Stage.of(lines, self.block, aligned=self.kind.row_wise)
+        return Stage.of(lines, self.block, aligned=self.kind.row_wise, alternate=self.kind.alternate)
 
 
 class Workspace(NamedTuple):
@@ -187,7 +188,8 @@ def _block_cost(shape, tiling):
     pack = 0
     if tiling.kind.packed:
         pieces = 1 + (tiling.pixel_tile - 1) / tiling.block[2]
-        pack = PACK_VECTOR * shape.c * shape.taps * pixel_tiles * pieces * ceil(tiling.pixel_tile / width)
+        piece = PACK_PIECE + PACK_VECTOR * ceil(tiling.pixel_tile / width)
+        pack = shape.c * shape.taps * pixel_tiles * pieces * piece
     itemsize = {"float32": 4, "float64": 8}[shape.dtype]
     excess = max(1.0, workspace(shape, tiling).total * itemsize / WORKSPACE)
     return BLOCK + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
@@ -210,7 +212,8 @@ def _stage_cost(shape, tiling, stage, width):
     if shape.read_in_place:
         return READ_VECTOR * shape.c * prod(tiling.block) / width
     line = shape.lines[2]
-    element = STAGE_VECTOR * line.stride / width if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
+    step = 1 if tiling.kind.alternate else line.stride
+    element = STAGE_VECTOR * step / width if line.x == 1 and step <= 2 else STAGE_ELEMENT
     rows = shape.c * ceil(shape.taps / shape.chunk[1]) * stage.rows
     return rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * element)
 

@@ -1,8 +1,9 @@
-"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors, all along the row.
+"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
 
-A plain band takes the taps one by one. A shared one loads a row of the input once for all the output rows that it
-belongs to: row r is multiplied by row r - i of the kernel for output row i; for kernels of at least BAND_ROWS - 1 rows,
-at stride and dilation 1 from row to row.
+A plain band takes the taps one by one. An alternate one is of stride 2 along rows that are staged as they lie: of two
+neighbouring taps, one takes the even elements and the other one the odd ones. A shared one loads a row of the input once
+for all the output rows that it belongs to: row r is multiplied by row r - i of the kernel for output row i; for kernels
+of at least BAND_ROWS - 1 rows, at stride and dilation 1 from row to row.
 """
 
 
@@ -14,6 +15,7 @@ cdef struct Band:
     int64_t width
     int64_t chain
     bint shared
+    bint alternate
 
 
 cdef inline void add_row(
@@ -96,6 +98,37 @@ cdef inline void add_taps(
                 multiply_add(total[i][v], weight[k], source[v])
 
 
+cdef inline void add_alternate_tap(
+    int vectors, bint pair, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+) noexcept nogil:
+    """One tap, which takes the even elements, and of a pair the next one, which takes the odd ones."""
+    cdef const vector* source
+    cdef vector operand
+    cdef int i, v
+    for i in range(BAND_ROWS):
+        source = <const vector*> (x + i * band.row)
+        for v in range(vectors):
+            take_even(operand, source[2 * v], source[2 * v + 1])
+            multiply_add(total[i][v], weight[0], operand)
+            if pair:
+                take_odd(operand, source[2 * v], source[2 * v + 1])
+                multiply_add(total[i][v], weight[1], operand)
+
+
+cdef inline void add_alternate_taps(
+    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+) noexcept nogil:
+    """Taps at stride 2 along the row: neighbouring ones share what they load."""
+    cdef int64_t k = 0
+    while k < band.chain:
+        if k + 1 < band.chain and band.rows[k + 1] == band.rows[k] + 1:
+            add_alternate_tap(vectors, True, total, band, weight + k, x + band.rows[k])
+            k += 2
+        else:
+            add_alternate_tap(vectors, False, total, band, weight + k, x + band.rows[k])
+            k += 1
+
+
 cdef inline void band_columns(
     int vectors, bint three, const Band* band, const vector* taps, const real* weight, const real* x,
     vector* sums, int64_t step, int64_t width, bint first,
@@ -111,6 +144,8 @@ cdef inline void band_columns(
         add_3_by_3(vectors, total, band, taps, x)
     elif band.shared:
         add_planes(vectors, total, band, weight, x)
+    elif band.alternate:
+        add_alternate_taps(vectors, total, band, weight, x)
     else:
         add_taps(vectors, total, band, weight, x)
     for i in range(BAND_ROWS):
@@ -129,25 +164,26 @@ cdef inline void whole_band(
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t w = 0
-    cdef int64_t k, vectors
+    cdef int64_t k, vectors, wanted
+    cdef int64_t pace = 2 if band.alternate else 1
     cdef vector taps[9]
     if three:
         for k in range(9):
             broadcast(taps[k], weight[k])
-    while width - w > BAND * lanes:
-        band_columns(BAND, three, band, taps, weight, x + w, sums, step, BAND * lanes, first)
+    while w < width:
+        vectors = (bounded(width - w, 0, BAND * lanes) + lanes - 1) // lanes
+        wanted = bounded(width - w, 0, vectors * lanes)
+        if vectors == 1:
+            band_columns(1, three, band, taps, weight, x + w * pace, sums, step, wanted, first)
+        elif vectors == 2:
+            band_columns(2, three, band, taps, weight, x + w * pace, sums, step, wanted, first)
+        elif BAND > 2:
+            if vectors == 3:
+                band_columns(3, three, band, taps, weight, x + w * pace, sums, step, wanted, first)
+            elif vectors == 4:
+                band_columns(4, three, band, taps, weight, x + w * pace, sums, step, wanted, first)
         sums += BAND
         w += BAND * lanes
-    vectors = (width - w + lanes - 1) // lanes
-    if vectors == 1:
-        band_columns(1, three, band, taps, weight, x + w, sums, step, width - w, first)
-    elif vectors == 2:
-        band_columns(2, three, band, taps, weight, x + w, sums, step, width - w, first)
-    elif BAND > 2:
-        if vectors == 3:
-            band_columns(3, three, band, taps, weight, x + w, sums, step, width - w, first)
-        elif vectors == 4:
-            band_columns(4, three, band, taps, weight, x + w, sums, step, width - w, first)
 
 
 cdef void multiply_band(

@@ -7,57 +7,63 @@ A tap in the constant's padding reads a vector of the constant.
 
 
 cdef inline void add_pixels(
-    int pixels, int vectors, bint whole, const real* weight, const real** taps, const int64_t* steps, int64_t chain,
-    int64_t lanes, int64_t channels, vector* sums, int64_t step, bint first,
+    int pixels, int vectors, bint whole, int64_t count, const real* weight, const real** taps, const int64_t* steps,
+    int64_t chain, int64_t lanes, int64_t channels, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
-    """`whole`: the channels fill the vectors; otherwise of the last one as many are read as there are."""
+    """`count` tiles side by side. `whole`: the channels fill the vectors; else the last one is read in part."""
     cdef vector total[CHANNELWISE_PIXELS][2]
     cdef vector operand
     cdef const vector* source
     cdef const vector* factor
     cdef int p, v
-    cdef int64_t k
+    cdef int64_t t, k
     cdef int64_t rest = channels - (vectors - 1) * (sizeof(vector) // sizeof(real))
-    for p in range(pixels):
-        for v in range(vectors):
-            broadcast(total[p][v], 0)
-    for k in range(chain):
-        factor = <const vector*> (weight + k * lanes)
+    for t in range(count):
         for p in range(pixels):
-            source = <const vector*> (taps[k] + p * steps[k])
             for v in range(vectors):
-                if whole or v < vectors - 1:
-                    total[p][v] += factor[v] * source[v]
-                else:
-                    load_part(operand, source + v, rest)
-                    total[p][v] += factor[v] * operand
-    for p in range(pixels):
-        for v in range(vectors):
-            if not first:
-                total[p][v] += (<vector*> (<real*> sums + p * step))[v]
-            (<vector*> (<real*> sums + p * step))[v] = total[p][v]
+                broadcast(total[p][v], 0)
+        for k in range(chain):
+            factor = <const vector*> (weight + k * lanes)
+            for p in range(pixels):
+                source = <const vector*> (taps[k] + (t * pixels + p) * steps[k])
+                for v in range(vectors):
+                    if whole or v < vectors - 1:
+                        total[p][v] += factor[v] * source[v]
+                    else:
+                        load_part(operand, source + v, rest)
+                        total[p][v] += factor[v] * operand
+        for p in range(pixels):
+            for v in range(vectors):
+                if not first:
+                    total[p][v] += (<vector*> (<real*> sums + p * step))[v]
+                (<vector*> (<real*> sums + p * step))[v] = total[p][v]
+        sums = <vector*> (<real*> sums + pixels * step)
 
 
 cdef void multiply_pixels(
-    int64_t pixels, const real* weight, const real** taps, const int64_t* steps,
-    int64_t chain, int64_t lanes, int64_t channels, vector* sums, int64_t step, bint first,
+    int64_t pixels, int64_t count, const real* weight, const real** taps, const int64_t* steps, int64_t chain,
+    int64_t lanes, int64_t channels, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
     """The instances: CHANNELWISE_PIXELS pixels or one, of one or two vectors of channels."""
     cdef int64_t width = sizeof(vector) // sizeof(real)
     if channels == 2 * width:
         if pixels == CHANNELWISE_PIXELS:
-            add_pixels(CHANNELWISE_PIXELS, 2, True, weight, taps, steps, chain, lanes, channels, sums, step, first)
+            add_pixels(
+                CHANNELWISE_PIXELS, 2, True, count, weight, taps, steps, chain, lanes, channels, sums, step, first
+            )
         else:
-            add_pixels(1, 2, True, weight, taps, steps, chain, lanes, channels, sums, step, first)
+            add_pixels(1, 2, True, count, weight, taps, steps, chain, lanes, channels, sums, step, first)
     elif channels > width:
         if pixels == CHANNELWISE_PIXELS:
-            add_pixels(CHANNELWISE_PIXELS, 2, False, weight, taps, steps, chain, lanes, channels, sums, step, first)
+            add_pixels(
+                CHANNELWISE_PIXELS, 2, False, count, weight, taps, steps, chain, lanes, channels, sums, step, first
+            )
         else:
-            add_pixels(1, 2, False, weight, taps, steps, chain, lanes, channels, sums, step, first)
+            add_pixels(1, 2, False, count, weight, taps, steps, chain, lanes, channels, sums, step, first)
     elif pixels == CHANNELWISE_PIXELS:
-        add_pixels(CHANNELWISE_PIXELS, 1, False, weight, taps, steps, chain, lanes, channels, sums, step, first)
+        add_pixels(CHANNELWISE_PIXELS, 1, False, count, weight, taps, steps, chain, lanes, channels, sums, step, first)
     else:
-        add_pixels(1, 1, False, weight, taps, steps, chain, lanes, channels, sums, step, first)
+        add_pixels(1, 1, False, count, weight, taps, steps, chain, lanes, channels, sums, step, first)
 
 
 cdef void channelwise(const Job* job, const Block* block, real* constant, vector* sums) noexcept nogil:
@@ -97,7 +103,7 @@ cdef void add_segment(
     """`count` tiles of one row, side by side; `inside`: none of their taps reads padding to the left or right."""
     cdef const real* taps[CHAIN]
     cdef int64_t tap_steps[CHAIN]
-    cdef int64_t i, k, chain, tap = 0
+    cdef int64_t i, chain, tap = 0
     cdef const real* weight = <const real*> job.weight + tile.channel * job.taps
     cdef real* y = (
         <real*> job.y + block.n * job.y_n + tile.channel + block.first[0] * job.axis[0].y + tile.h * job.axis[1].y
@@ -111,13 +117,10 @@ cdef void add_segment(
     while tap < job.taps:
         chain = bounded(job.taps - tap, 0, job.chunk_taps)
         locate_taps(job, block, tile, tap, chain, inside, constant, taps, tap_steps)
-        for i in range(count):
-            multiply_pixels(
-                tile.row, weight + tap * job.tile_lanes, taps, tap_steps, chain, job.tile_lanes, tile.channels,
-                <vector*> ((y if tile.in_output else <real*> sums) + i * tile.row * tile.step), tile.step, tap == 0,
-            )
-            for k in range(chain):
-                taps[k] += tile.row * tap_steps[k]
+        multiply_pixels(
+            tile.row, count, weight + tap * job.tile_lanes, taps, tap_steps, chain, job.tile_lanes, tile.channels,
+            <vector*> (y if tile.in_output else <real*> sums), tile.step, tap == 0,
+        )
         tap += chain
     if not tile.in_output:
         for i in range(count):

@@ -233,6 +233,7 @@ cdef inline void multiply(
         strip.width = job.axis[2].kernel
         strip.chain = chain.length
         strip.shared = job.shared
+        strip.alternate = job.alternate
         multiply_band(
             &strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first
         )

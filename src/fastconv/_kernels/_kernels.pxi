@@ -37,6 +37,7 @@ cdef extern from "vector.h" nogil:
     void load_part(...)
     void store_part(...)
     void take_even(...)
+    void take_odd(...)
 
 ctypedef fused real:
     float
@@ -47,10 +48,10 @@ ctypedef fused vector:
     vfloat
     vdouble
 
-include "_tile.pxi"
-include "_band.pxi"
 include "_move.pxi"
 include "_stage.pxi"
+include "_tile.pxi"
+include "_band.pxi"
 include "_pack.pxi"
 include "_activation.pxi"
 include "_finish.pxi"

@@ -38,7 +38,7 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
 
 
 cdef struct Run:
-    # Padded positions origin + a * stride, 0 <= a < count:
+    # Padded positions origin + a * step, 0 <= a < count:
     # a < low lie before the input, low <= a < high in it, the rest behind it
     int64_t origin
     int64_t low
@@ -49,9 +49,9 @@ cdef struct Run:
 cdef inline void locate_run(const Axis* axis, int64_t first, int64_t count, int64_t run, Run* located) noexcept nogil:
     """The run as a block of `count` outputs from `first` on reads it."""
     located.origin = first * axis.stride + (<const int64_t*> axis.run_origin)[run]
-    located.count = run_count(axis, run) - (axis.block - count)
-    located.low = bounded(steps(axis.before - located.origin, axis.stride), 0, located.count)
-    located.high = bounded(steps(axis.before + axis.size - located.origin, axis.stride), located.low, located.count)
+    located.count = run_count(axis, run) - (axis.block - count) * (axis.stride // axis.step)
+    located.low = bounded(steps(axis.before - located.origin, axis.step), 0, located.count)
+    located.high = bounded(steps(axis.before + axis.size - located.origin, axis.step), located.low, located.count)
 
 
 cdef void stage(
@@ -101,19 +101,19 @@ cdef void stage_plane(
 
 cdef inline void stage_row(const Job* job, const Run* columns, const real* row, vector* target) noexcept nogil:
     cdef const Axis* w = &job.axis[2]
-    cdef const real* inside = row + (columns.origin + columns.low * w.stride - w.before) * w.x
+    cdef const real* inside = row + (columns.origin + columns.low * w.step - w.before) * w.x
     cdef real* to = <real*> target
     cdef int64_t a
     if w.constant:  # in whole vectors, of which the next copy overwrites what is too much
         fill_row(target, <real> job.padding_value, columns.low)
-        load_row(<vector*> (to + columns.low), inside, w.stride * w.x, columns.high - columns.low)
+        load_row(<vector*> (to + columns.low), inside, w.step * w.x, columns.high - columns.low)
         fill_row(<vector*> (to + columns.high), <real> job.padding_value, columns.count - columns.high)
     else:
-        load_row(<vector*> (to + columns.low), inside, w.stride * w.x, columns.high - columns.low)
+        load_row(<vector*> (to + columns.low), inside, w.step * w.x, columns.high - columns.low)
         for a in range(columns.low):
-            to[a] = border(job, w, row, columns.origin + a * w.stride)
+            to[a] = border(job, w, row, columns.origin + a * w.step)
         for a in range(columns.high, columns.count):
-            to[a] = border(job, w, row, columns.origin + a * w.stride)
+            to[a] = border(job, w, row, columns.origin + a * w.step)
 
 
 cdef inline int64_t steps(int64_t distance, int64_t stride) noexcept nogil:

@@ -9,32 +9,39 @@ The rows of sums lie `step` elements apart.
 
 cdef inline void tile_of(
     int m, int vectors, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
-    int64_t chain, vector* sums, int64_t step, bint first,
+    int64_t length, vector* sums, int64_t step, bint first,
 ) noexcept nogil:
+    """Chain after chain: one in a call, but gcc keeps the whole tile in registers only inside of a loop."""
     cdef vector total[ROWS][STRIP1]
     cdef vector operand[STRIP1]
     cdef const vector* source
     cdef const real* factor
     cdef int i, v
-    cdef int64_t k
-    for i in range(m):
-        for v in range(vectors):
-            broadcast(total[i][v], 0)
-    for k in range(chain):
-        source = <const vector*> (operands + rows[k])
-        factor = factors + steps[k]
-        for v in range(vectors):
-            operand[v] = source[v]
+    cdef int64_t k = 0, stop
+    while True:
+        stop = bounded(length, 0, k + CHAIN)
         for i in range(m):
             for v in range(vectors):
-                multiply_add(total[i][v], factor[i], operand[v])
-    if not first:
+                broadcast(total[i][v], 0)
+        while k < stop:
+            source = <const vector*> (operands + rows[k])
+            factor = factors + steps[k]
+            for v in range(vectors):
+                operand[v] = source[v]
+            for i in range(m):
+                for v in range(vectors):
+                    multiply_add(total[i][v], factor[i], operand[v])
+            k += 1
+        if not first:
+            for i in range(m):
+                for v in range(vectors):
+                    total[i][v] += (<vector*> (<real*> sums + i * step))[v]
         for i in range(m):
             for v in range(vectors):
-                total[i][v] += (<vector*> (<real*> sums + i * step))[v]
-    for i in range(m):
-        for v in range(vectors):
-            (<vector*> (<real*> sums + i * step))[v] = total[i][v]
+                (<vector*> (<real*> sums + i * step))[v] = total[i][v]
+        first = False
+        if k >= length:
+            return
 
 
 cdef void tile(

@@ -72,22 +72,24 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
     ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
 #define store_part(p, v, count) \
     (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
-/* v = every second element of two vectors */
+/* v = every second element of two vectors, from the first one on or from the second */
 #if defined(__clang__)
-#define take_even(v, low, high) do { \
+#define take_alternate(v, low, high, first) do { \
     const int64_t lanes = sizeof(v) / sizeof((v)[0]); \
     for (int lane = 0; lane < lanes / 2; lane++) { \
-        (v)[lane] = (low)[2 * lane]; \
-        (v)[lane + lanes / 2] = (high)[2 * lane]; \
+        (v)[lane] = (low)[2 * lane + (first)]; \
+        (v)[lane + lanes / 2] = (high)[2 * lane + (first)]; \
     } \
 } while (0)
 #else
-#define take_even(v, low, high) do { \
-    bits_of(v) even; \
-    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) even[lane] = 2 * lane; \
-    (v) = __builtin_shuffle(low, high, even); \
+#define take_alternate(v, low, high, first) do { \
+    bits_of(v) which; \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) which[lane] = 2 * lane + (first); \
+    (v) = __builtin_shuffle(low, high, which); \
 } while (0)
 #endif
+#define take_even(v, low, high) take_alternate(v, low, high, 0)
+#define take_odd(v, low, high) take_alternate(v, low, high, 1)
 /* Bounds; NaN stays NaN */
 #define at_least(v, s) ((v) = blend((v) < (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
 #define at_most(v, s) ((v) = blend((v) > (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
