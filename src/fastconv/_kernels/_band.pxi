@@ -1,7 +1,7 @@
 """The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
 
 A plain band takes the taps one by one. An alternate one is of stride 2 along rows that are staged as they lie: of two
-neighbouring taps, one takes the even elements and the other one the odd ones. A shared one loads a row of the input once
+neighbouring taps, one takes the even elements and the other one the odd ones. A shared one loads a row of input once
 for all the output rows that it belongs to: row r is multiplied by row r - i of the kernel for output row i; for kernels
 of at least BAND_ROWS - 1 rows, at stride and dilation 1 from row to row.
 """
