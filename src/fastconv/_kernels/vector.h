@@ -20,7 +20,7 @@
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows. */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
 #define ROWS 14
 #define STRIP1 8
@@ -28,16 +28,12 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
-#elif defined(__AVX2__)
+#else /* 16 */
+#ifdef __AVX2__
 #define BYTES 32
-#define ROWS 6
-#define STRIP1 8
-#define STRIP2 4
-#define STRIP3 3
-#define STRIP4 2
-#define BAND 2
 #else
 #define BYTES 16
+#endif
 #define ROWS 6
 #define STRIP1 8
 #define STRIP2 4
