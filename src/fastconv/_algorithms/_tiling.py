@@ -10,7 +10,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from .. import _isa
-from ._lines import Line, Stage, balanced
+from ._lines import VECTOR, Line, Stage, balanced
 from ._tiles import TILES, Kind
 
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
@@ -122,7 +122,8 @@ def workspace(shape, tiling, placed_row=0):
     """Elements of a thread's memory; `placed_row`: distance of image rows that are read in place, as they lie."""
     tile = tiling.tile_rows * tiling.tile_lanes
     if tiling.kind.channelwise:  # a vector of the constant, and the sums of one row
-        return Workspace(_aligned(tiling.tile_lanes), 0, _aligned(max(tile, tiling.block[2] * tiling.tile_lanes)))
+        sums = max(tile, tiling.block[2] * tiling.tile_lanes)
+        return Workspace(_aligned(tiling.tile_lanes), 0, _aligned(sums + VECTOR))
     channels, taps = shape.chunk
     stage = tiling.stage(shape.lines)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel,
@@ -131,7 +132,7 @@ def workspace(shape, tiling, placed_row=0):
     return Workspace(
         staged=_aligned(channels * stage.plane + below + slack),
         panel=_aligned(channels * taps * tiling.pixel_tile + slack) if tiling.kind.packed else 0,
-        sums=_aligned((1 if shape.chains == 1 else tiles) * tile),
+        sums=_aligned((1 if shape.chains == 1 else tiles) * tile + VECTOR),  # the last piece is read by whole vectors
     )
 
 

@@ -1,0 +1,156 @@
+"""Nothing is read or written outside arrays: they lie beside pages whose touch ends the process.
+
+The process is one of its own, so that such an end is a test that fails.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from guarded import at_the_bounds, mprotect
+from interpreter import run
+from strategies import NUMPY_MODES, integers
+
+import fastconv
+from fastconv import _isa
+
+pytestmark = pytest.mark.skipif(mprotect is None, reason="no mprotect here")
+
+CANARY = -777
+MOST_PRODUCTS = 3_000_000
+
+
+def geometry(rng):
+    """The shapes of x and weight, the arguments, and the batch: of any kind, with few enough products."""
+
+    def one_of(*values):
+        return values[rng.integers(len(values))]
+
+    rank = int(rng.integers(1, 4))
+    kind = one_of("one group", "groups", "depthwise", "depthwise")
+    if kind == "depthwise":
+        groups, channels, outs = one_of(2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 65), 1, one_of(1, 1, 1, 2)
+    else:
+        groups = 1 if kind == "one group" else one_of(2, 3)
+        channels, outs = one_of(1, 1, 2, 3, 5, 16, 33), one_of(1, 2, 3, 4, 5, 7, 14, 17, 33)
+    kernel = tuple(one_of(*((1, 2, 3, 5, 16, 140), (1, 2, 3, 3, 5, 12), (1, 2, 3, 3))[rank - 1]) for _ in range(rank))
+    stride = tuple(one_of(1, 1, 1, 2, 3) for _ in range(rank))
+    dilation = tuple(one_of(1, 1, 1, 2, 3) for _ in range(rank))
+    padding = one_of("valid", "same", "full", tuple(tuple(map(int, rng.integers(0, 7, 2))) for _ in range(rank)))
+    least = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if padding in ("same", "full"):
+        least = [1] * rank
+    most = (200, 30, 9)[rank - 1]
+    size = tuple(n + int(rng.integers(0, one_of(3, most))) for n in least)
+    mode = one_of("constant", "constant", *NUMPY_MODES)
+    arguments = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": mode,
+        "padding_value": float(one_of(0, 0, 3)) if mode == "constant" else 0.0,
+        "flip_kernel": one_of(False, True),
+        "activation": one_of(None, "relu"),
+        "data_format": one_of("channels_first", "channels_last"),
+    }
+    batch = one_of((), (1,), (2,), (2, 2))
+    channels_first = (*batch, groups * channels, *size)
+    x = channels_first if arguments["data_format"] == "channels_first" else (*batch, *size, groups * channels)
+    weight = (groups * outs, channels, *kernel)
+    out = fastconv.conv_output_shape(x, weight, **{k: v for k, v in arguments.items() if k != "activation"})
+    if np.prod(out) * channels * np.prod(kernel) > MOST_PRODUCTS:
+        return geometry(rng)
+    return x, weight, out, arguments
+
+
+def check(seed):
+    """One geometry, by each compiled algorithm and the one that is chosen, with one thread and with two."""
+    rng = np.random.default_rng(seed)
+    x_shape, weight_shape, out_shape, arguments = geometry(rng)
+    dtype = ("float32", "float64")[rng.integers(2)]
+
+    def filled(shape):
+        array, memory = at_the_bounds(rng, shape, dtype, np.nan)
+        array[...] = integers(shape, dtype, rng)
+        return array, memory
+
+    # of the memory around the arrays nothing may be read, let alone reach a result
+    (x, x_memory), (weight, _), (add, _) = filled(x_shape), filled(weight_shape), filled(out_shape)
+    if rng.random() < 0.2:
+        add = None
+    rank, bias = len(weight_shape) - 2, None
+    last = arguments["data_format"] == "channels_last"
+    spatial = out_shape[-rank - 1 : -1] if last else out_shape[-rank:]
+    kind = rng.integers(3)
+    if kind:
+        bias, _ = filled((weight_shape[0], *(spatial if kind == 2 else ())))
+    before = x_memory.copy()
+    print(seed, dtype, x.shape, x.strides, weight.shape, arguments, flush=True)
+    expected = fastconv.plan(weight, bias, **arguments, algorithm="reference")(x, add=add)
+    for algorithm, threads in (("direct", 1), ("im2col", 1), ("auto", 1), ("auto", 2)):
+        plan = fastconv.plan(weight, bias, **arguments, algorithm=algorithm)
+        out, memory = at_the_bounds(rng, out_shape, dtype, CANARY)
+        print(algorithm, threads, plan.explain(x.shape).kernel, out.strides, flush=True)
+        with fastconv.num_threads(threads):
+            plan(x, out, add=add)
+            new = plan(x, add=add)
+            call = None if add is not None else fastconv.conv(x, weight, bias, **arguments, algorithm=algorithm)
+        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_array_equal(new, expected)
+        if call is not None:
+            np.testing.assert_array_equal(call, expected)
+        out[...] = CANARY
+        np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+    np.testing.assert_array_equal(x_memory, before)
+
+
+def check_workspaces(seeds):
+    """Geometries in the order of their workspaces, so that each is given one of just its size."""
+    calls = []
+    with fastconv.num_threads(1):
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            x, weight, _, arguments = geometry(rng)
+            weight = rng.standard_normal(weight).astype(("float32", "float64")[rng.integers(2)])
+            for algorithm in ("direct", "im2col"):
+                plan = fastconv.plan(weight, **arguments, algorithm=algorithm)
+                explanation = plan.explain(x)
+                calls.append((explanation.workspace_bytes, seed, explanation.kernel, plan, x, weight.dtype))
+        for *name, plan, x, dtype in sorted(calls, key=lambda call: call[0]):
+            print(*name, flush=True)
+            plan(np.ones(x, dtype))
+
+
+def in_a_process(code, **environment):
+    """Run code that uses this file in a process of its own, which must come to its end."""
+    here = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {here!r}); import test_memory_bounds as bounds; {code}"
+    finished = run(code, **environment)
+    assert finished.returncode == 0, f"{finished.stdout[-1000:]}\n{finished.stderr}"
+
+
+@pytest.mark.parametrize("first", [0, 100])
+@pytest.mark.parametrize("level", _isa.available)
+def test_arrays_that_end_at_a_page(level, first):
+    in_a_process(f"[bounds.check(seed) for seed in range({first}, {first + 100})]", FASTCONV_ISA=level)
+
+
+@pytest.fixture(scope="session")
+def guarded_malloc(tmp_path_factory):
+    """A library to preload, under which workspaces end at a page."""
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("no compiler, or no library can be preloaded here")
+    library = tmp_path_factory.mktemp("guarded") / "guarded_malloc.so"
+    source = Path(__file__).with_name("guarded_malloc.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_workspaces_that_end_at_a_page(level, guarded_malloc):
+    in_a_process("bounds.check_workspaces(range(200))", FASTCONV_ISA=level, LD_PRELOAD=guarded_malloc)
