@@ -125,7 +125,7 @@ def test_padding_values(forced, name, value):
 def test_strict_chunks_of_padded_maps(forced, name, dtype, step):
     size, kernel, arguments = arguments_of(name, precision="strict")
     x, weight = normal((14, *size), dtype, 0), normal((18, 14, *kernel), dtype, 1)
-    stride, dilation, (before, after) = arguments["stride"][-1], arguments["dilation"][-1], arguments["padding"][-1]
+    stride, dilation, before = arguments["stride"][-1], arguments["dilation"][-1], arguments["padding"][-1][0]
     whole = fastconv.conv(x, weight, **arguments)
     for first in range(0, whole.shape[-1], step):
         outputs = whole[..., first : first + step]
