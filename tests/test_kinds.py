@@ -7,11 +7,9 @@ import pytest
 from strategies import Case, integers, witness
 
 import fastconv
-from fastconv._algorithms import _tiles
-from fastconv._algorithms._tiling import cheapest
+from fastconv._algorithms import _tiled, _tiles, _tiling
 
 KINDS = {kind.name: kind for kind in (kind for kinds in _tiles.TILES.values() for kind in kinds)}
-OF_ANY_SHAPE = [name for name in KINDS if name not in ("shared band", "channelwise")]
 
 
 @pytest.fixture
@@ -20,7 +18,7 @@ def forced(monkeypatch):
 
     def plan(name, *args, **arguments):
         monkeypatch.setitem(_tiles.TILES, "direct", (KINDS[name],))
-        cheapest.cache_clear()
+        _tiling.cheapest.cache_clear()
         made = fastconv.plan(*args, **arguments, algorithm="direct")
 
         def call(x, out=None, *, add=None):
@@ -31,7 +29,7 @@ def forced(monkeypatch):
         return call
 
     yield plan
-    cheapest.cache_clear()
+    _tiling.cheapest.cache_clear()
 
 
 def normal(shape, dtype, seed):
@@ -55,11 +53,12 @@ def arguments_of(name, **others):
     return size, kernel, {"stride": stride, "dilation": dilation, "padding": padding, **others}
 
 
-def kinds_for(weight, arguments):
+def kinds_for(x, weight, arguments):
     """Names of the kinds that have tiles for a convolution of channels-first arrays."""
-    rank = weight.ndim - 2
-    tall = rank > 1 and weight.shape[-2] >= 3 and arguments["stride"][-2] == arguments["dilation"][-2] == 1
-    return [*OF_ANY_SHAPE, "shared band"] if tall else OF_ANY_SHAPE
+    geometry = fastconv.plan(weight, **arguments).tasks.geometry(x.shape)
+    shape = _tiled._shape(geometry, _tiled._contiguous(geometry), 1)
+    blocks = _tiling._blocks(shape)
+    return [name for name, kind in KINDS.items() if any(kind.sizes(shape, block) for block in blocks)]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -69,7 +68,7 @@ def test_all_kinds_give_the_same_bits(forced, name, dtype, groups):
     size, kernel, arguments = arguments_of(name, groups=groups, activation="silu")
     x, weight = normal((2, 14, *size), dtype, 0), normal((34, 14 // groups, *kernel), dtype, 1)
     bias = normal(34, dtype, 2)
-    results = [forced(kind, weight, bias, **arguments)(x) for kind in kinds_for(weight, arguments)]
+    results = [forced(kind, weight, bias, **arguments)(x) for kind in kinds_for(x, weight, arguments)]
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
@@ -88,7 +87,7 @@ def test_what_is_not_finite_in_the_input(forced, name, bad, mode):
     assert reached.any()
     assert not reached.all()
     expected = fastconv.conv(x, weight, **arguments, algorithm="reference")
-    for kind in kinds_for(weight, arguments):
+    for kind in kinds_for(x, weight, arguments):
         y = forced(kind, weight, **arguments)(x)
         np.testing.assert_array_equal(np.isfinite(y), ~reached, err_msg=kind)
         np.testing.assert_array_equal(y, expected, err_msg=kind)  # NaN where infinity meets zero or its opposite
@@ -105,7 +104,7 @@ def test_what_is_not_finite_in_the_weights(forced, name, bad):
     known = [channel for channel in range(17) if channel not in (0, 5, 16)]
     assert not np.isfinite(expected[:, [0, 5, 16]]).any()  # zeros of the padding times `bad` are NaN
     assert np.isfinite(expected[:, known]).all()
-    for kind in kinds_for(weight, arguments):
+    for kind in kinds_for(x, weight, arguments):
         np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=kind)
 
 
@@ -115,7 +114,7 @@ def test_padding_values(forced, name, value):
     size, kernel, arguments = arguments_of(name, padding_value=value)
     x, weight = integers((2, 6, *size), "float32", 0), integers((17, 6, *kernel), "float32", 1)
     expected = fastconv.conv(x, weight, **arguments, algorithm="reference")
-    for kind in kinds_for(weight, arguments):
+    for kind in kinds_for(x, weight, arguments):
         np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=kind)
 
 
@@ -135,9 +134,9 @@ def test_strict_chunks_of_padded_maps(forced, name, dtype, step):
         if low == high:  # nothing but padding
             continue
         pads = (*arguments["padding"][:-1], (max(0, -start), max(0, stop - size[-1])))
-        for kind in kinds_for(weight, arguments):
-            chunk = forced(kind, weight, **arguments | {"padding": pads})(np.ascontiguousarray(x[..., low:high]))
-            np.testing.assert_array_equal(chunk, outputs, err_msg=kind)
+        chunk, padded = np.ascontiguousarray(x[..., low:high]), arguments | {"padding": pads}
+        for kind in kinds_for(chunk, weight, padded):
+            np.testing.assert_array_equal(forced(kind, weight, **padded)(chunk), outputs, err_msg=kind)
 
 
 CHANNELWISE = {  # kernel, image, the other arguments
