@@ -6,8 +6,8 @@ side each time, so that none is always the first.
 
 Idle workers spin after a call, waiting for the next one (OpenMP for about 10 ms, ONNX Runtime for 40), and would take
 a core away from the side that follows. To forbid them to spin might slow their own side down; instead, each sample
-waits until the process has become quiet, and then come calls that are not timed, which wake the side's own workers
-and fill the caches again.
+waits until the process has become quiet, and then come calls that are not timed, which wake the side's own workers,
+let the scheduler spread them over the processors (it may take some milliseconds), and fill the caches again.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 SAMPLE = 2e-3
-WARM_UP = 1e-3
+WARM_UP = 1e-2
 QUIET = 5e-3
 
 
