@@ -27,7 +27,7 @@ import_array()
 cdef enum:
     ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
-cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: at most 50 ms, even far below the machine's speed
+cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: 50 ms at 10 GFLOP/s, which few shapes fall short of
 cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
 cdef int MOST_WORKSPACES = 8
 
