@@ -72,6 +72,13 @@ def aligned_zeros(tuple shape, dtype):
     return np.ndarray(shape, dtype, memory, -<uintptr_t> PyArray_DATA(memory) % ALIGNMENT)
 
 
+def no_job():
+    """The fields of a `Job`, all zero."""
+    cdef Job job
+    memset(&job, 0, sizeof(Job))
+    return job
+
+
 cdef class Packed:
     """Weights as a task wants them.
 
@@ -137,20 +144,30 @@ cdef class Task:
     def run(self, ndarray x, Packed packed not None, ndarray bias, ndarray add, ndarray out):
         """Convolve: the arrays must have the strides that the job was made for."""
         cdef Job job = self.job
-        cdef Workspace workspace = acquire(<size_t> (self.workspace_bytes * self.threads))
-        cdef int64_t first, last
         job.x = <uintptr_t> PyArray_DATA(x)
         job.weight = <uintptr_t> PyArray_DATA(packed.weight)
         job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0
         job.y = <uintptr_t> PyArray_DATA(out)
+        self.run_slices(&job)
+
+    def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts):
+        """The gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
+        cdef Job job = self.job
+        job.x = <uintptr_t> PyArray_DATA(x)
+        job.y = <uintptr_t> PyArray_DATA(grad_output)
+        job.weight = <uintptr_t> PyArray_DATA(parts)
+        self.run_slices(&job)
+
+    cdef run_slices(self, const Job* job):
+        cdef Workspace workspace = acquire(<size_t> (self.workspace_bytes * self.threads))
+        cdef int64_t first = 0, last
         try:
-            first = 0
             while first < job.items:
                 last = min(first + self.slice, job.items)
                 with nogil:
-                    run_blocks(&job, self.function, first, last, self.threads, workspace.memory, self.workspace_bytes)
+                    run_blocks(job, self.function, first, last, self.threads, workspace.memory, self.workspace_bytes)
                 PyErr_CheckSignals()
                 first = last
         finally:

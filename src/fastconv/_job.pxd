@@ -75,6 +75,13 @@ cdef struct Job:
     int64_t activation
     double padding_value
     int64_t items           # blocks of work
+    int64_t splits          # grad_weight: runs of blocks of positions that are summed apart,
+    int64_t flush           # blocks whose sums are kept together before they are added to the result,
+    int64_t o_block         # output channels of an item,
+    int64_t o_blocks
+    int64_t dot_rows        # and rows × taps that are summed at once
+    int64_t dot_taps
+    int64_t over_rows       # rows are those of the kernel, else output channels
     uintptr_t x             # the arrays
     uintptr_t weight
     uintptr_t bias

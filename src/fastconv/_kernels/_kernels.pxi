@@ -20,6 +20,10 @@ cdef extern from "vector.h" nogil:
         STRIP3
         STRIP4
         BAND
+        DOTS
+        MOST_DOTS
+        DOT_TAPS
+        MOST_STEPS
         BAND_ROWS
         MOST_LANES
         CHAIN
@@ -57,6 +61,8 @@ include "_activation.pxi"
 include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
+include "_dots.pxi"
+include "_grad_weight.pxi"
 include "_peak.pxi"
 
 
@@ -68,8 +74,18 @@ cdef void forward_float64(const Job* job, int64_t item, void* workspace) noexcep
     forward[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
 
 
+cdef void grad_weight_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    grad_weight[float, vfloat](job, item, <float*> workspace, <vfloat*> (<float*> workspace + job.sums_at))
+
+
+cdef void grad_weight_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    grad_weight[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
+
+
 cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
+cdef block_function _grad_weight_float32 = grad_weight_float32
+cdef block_function _grad_weight_float64 = grad_weight_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
@@ -77,4 +93,7 @@ TILE_ROWS = ROWS
 ROWS_OF_BAND = BAND_ROWS
 PIXELS_OF_CHANNELWISE = CHANNELWISE_PIXELS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
+MOST_SUMS = MOST_DOTS
+DOT_SIZES = {rows: min(DOT_TAPS, MOST_DOTS // rows) for rows in range(1, DOTS + 1)}  # rows → most taps
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
+GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}

@@ -19,7 +19,8 @@
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows. */
+ * BAND: most vectors in one of BAND_ROWS image rows;
+ * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps. */
 #if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
 #define ROWS 14
@@ -28,6 +29,8 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
+#define DOTS 4
+#define MOST_DOTS 24
 #else /* 16 */
 #ifdef __AVX2__
 #define BYTES 32
@@ -40,11 +43,16 @@
 #define STRIP3 3
 #define STRIP4 2
 #define BAND 2
+#define DOTS 3
+#define MOST_DOTS 12
 #endif
 
 #define BAND_ROWS 4
 /* Pixels of a tile that runs along the channels, two vectors each. */
 #define CHANNELWISE_PIXELS 6
+/* Taps of one row of gradients that are summed at once. */
+#define DOT_TAPS 8
+#define MOST_STEPS 128 /* vectors of a block of positions */
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
