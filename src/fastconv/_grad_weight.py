@@ -14,18 +14,23 @@ from . import _driver, _isa
 from ._algorithms._jobs import Tables, axis_fields, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS
+from ._algorithms._tiles import even_rows
 from ._cache import Bounded
 from ._layout import Layout
 from ._threads import get_num_threads
 
-STEPS = 64  # vectors of a block of positions: a chain of products in each lane
-ROW_STEPS = 8  # vectors of a row, where the rows of a block share what they load
-FLUSH = 32  # blocks whose sums are added one after the other
-ITEMS = 16  # wanted at least, so that a few threads get even shares
+FLUSH = 32  # blocks of positions whose sums are added one after the other
+ITEMS = 16  # of work, wanted at least: a few threads get even shares
 STAGED_BYTES = 1 << 18  # of input that an item stages at a time
-OUTPUT_CHANNELS = 64  # of an item
+KEPT_BYTES = 1 << 18  # of sums that it keeps
 PARTS_BYTES = 1 << 21  # of parts that are added up
 SLACK = 4 * VECTOR  # whole vectors are written behind what is staged
+
+# Costs, in cycles
+DOTS = 1.4  # one vector multiply-add of two loaded operands
+REDUCE = 3.0  # adding up the lanes of one sum
+TURN = 0.7  # transposing one element
+OUTER = 1.1  # one vector multiply-add of an outer product
 
 _TASKS = Bounded(64)
 
@@ -66,56 +71,128 @@ def grad_weight(geometry, x, grad_output):
     return total
 
 
+class Rows(NamedTuple):
+    """Tiles of outer products: their rows are (column of the kernel, input channel), in runs that lie side by side."""
+
+    sizes: list
+    factors: list  # where the first row's factor is, for the first position
+    kept: int
+    row_of: list  # for each (channel, tap): its row
+    pitch: int
+
+    @classmethod
+    def of(cls, offsets, channels, lanes):
+        """`offsets`: of each tap's operand among the staged positions."""
+        pitch = channels if channels <= lanes else ceil(channels / lanes) * lanes
+        runs = []
+        for tap in sorted(range(len(offsets)), key=offsets.__getitem__):
+            if runs and pitch == channels and offsets[tap] == offsets[runs[-1][-1]] + 1:
+                runs[-1].append(tap)
+            else:
+                runs.append([tap])
+        sizes, factors, first_row, kept = [], [], {}, 0
+        for run in runs:
+            length = len(run) * channels
+            first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
+            size = even_rows(length, _isa.kernels.TILE_ROWS)
+            for first in range(0, length, size):
+                sizes.append(min(size, length - first))
+                factors.append(offsets[run[0]] * pitch + first)
+            kept += length
+        row_of = [first_row[tap] + channel for channel in range(channels) for tap in range(len(offsets))]
+        return cls(sizes, factors, kept, row_of, pitch)
+
+
 class Cut(NamedTuple):
     """How the work is cut."""
 
-    over_rows: bool  # sums are of rows × columns of the kernel, else of output channels × products
-    rows: int
-    taps: int
     block: tuple  # output positions on each axis
     o: int  # channels of an item
     c: int
-    splits: int
+    stage: Stage
+    dots: tuple = (0, 0)  # rows × taps that are summed at once;
+    over_rows: bool = False  # the rows are those of the kernel, else output channels
+    rows: Rows | None = None  # outer products instead of dots
+    splits: int = 1
 
 
-def _cut(geometry, shape_lines):
-    d, h, w = shape_lines
-    g = geometry
-    dtype = g.convolution.dtype
-    lanes = _isa.kernels.LANES[dtype.name]
+def _dots(geometry, axes):
+    """Vectors along the rows of the image: for few channels. The cut, and what it costs."""
+    g, (_, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes = kernels.LANES[dtype.name]
     over_rows = g.o < 3 <= h.kernel and h.stride == h.dilation == 1
-    width = balanced(w.out, (ROW_STEPS if over_rows else STEPS) * lanes)
-    block = (1, balanced(h.out, max(1, (96 if over_rows else STEPS) // ceil(width / lanes))), width)
-    most, products = (h.kernel, w.kernel) if over_rows else (g.o, g.c * prod(g.kernel))
-    rows = balanced(most, max(_isa.kernels.DOT_SIZES))
-    taps = balanced(products, _isa.kernels.DOT_SIZES[rows])
-    plane = Stage.of(shape_lines, block).plane
-    o = balanced(g.o, OUTPUT_CHANNELS)
-    c = balanced(g.c, max(1, STAGED_BYTES // (plane * dtype.itemsize)))
+    width, steps = (8, 96) if over_rows else (64, 64)  # vectors of a row, and of a block
+    width = balanced(w.out, width * lanes)
+    block = (1, balanced(h.out, max(1, steps // ceil(width / lanes))), width)
+    products = g.c * prod(g.kernel)
+    most_rows, most_taps = (h.kernel, w.kernel) if over_rows else (g.o, products)
+    rows = balanced(most_rows, max(kernels.DOT_SIZES))
+    taps = balanced(most_taps, kernels.DOT_SIZES[rows])
+    stage = Stage.of(axes, block)
+    cut = Cut(
+        block=block,
+        o=balanced(g.o, 64),
+        c=balanced(g.c, max(1, STAGED_BYTES // (stage.plane * dtype.itemsize))),
+        stage=stage,
+        dots=(rows, taps),
+        over_rows=over_rows,
+    )
+    steps = block[1] * (width // lanes + (1.5 if width % lanes else 0))
+    return cut, _blocks(g, axes, block) * g.groups * g.o * products * (steps * DOTS + REDUCE)
+
+
+def _outer(geometry, axes):
+    """Vectors along the output channels: for many of them. The cut, and what it costs."""
+    g, (_, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
+    o = balanced(g.o, (8 if taps == 1 else 4) * lanes)
+    width = balanced(w.out, kernels.LONGEST_CHAIN)
+    block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
+    stage = Stage.of(axes, block)
+    wide = ceil(o / (2 * lanes)) * 2 * lanes
+    most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
+    c = balanced(g.c, max(1, most))
+    if c > lanes:
+        c = min(g.c, ceil(c / lanes) * lanes)
+    rows = Rows.of(stage.offsets().tolist(), c, lanes)
+    cut = Cut(block=block, o=o, c=c, stage=stage, rows=rows)
+    positions = block[1] * block[2]
+    tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
     items = g.groups * ceil(g.o / o) * ceil(g.c / c)
-    positions = g.n * prod(ceil(line.out / part) for line, part in zip(shape_lines, block, strict=True))
-    splits = min(positions, ceil(ITEMS / items))
-    if splits * prod(g.convolution.weight_shape) * dtype.itemsize > PARTS_BYTES:
-        splits = 1
-        c = balanced(g.c, max(1, c * items // ITEMS))
-    return Cut(over_rows, rows, taps, block, o, c, splits)
+    turned = stage.plane * c + positions * wide
+    return cut, _blocks(g, axes, block) * items * (tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN)
+
+
+def _blocks(geometry, axes, block):
+    return geometry.n * prod(ceil(line.out / part) for line, part in zip(axes, block, strict=True))
+
+
+def _split(geometry, axes, cut):
+    """Split the positions where there are few items, or the channels where parts would take much memory."""
+    g = geometry
+    items = g.groups * ceil(g.o / cut.o) * ceil(g.c / cut.c)
+    splits = min(_blocks(g, axes, cut.block), ceil(ITEMS / items))
+    if splits * prod(g.convolution.weight_shape) * g.convolution.dtype.itemsize <= PARTS_BYTES:
+        return cut._replace(splits=splits)
+    return cut
 
 
 def _task(geometry, layout, threads):
-    g = geometry
-    dtype = g.convolution.dtype
-    shape_lines = lines(g, layout)
-    d, h, w = shape_lines
-    cut = _cut(g, shape_lines)
-    stage = Stage.of(shape_lines, cut.block)
+    g, axes = geometry, lines(geometry, layout)
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes, taps, w = kernels.LANES[dtype.name], prod(g.kernel), axes[2]
+    cut = _split(g, axes, min((candidate(g, axes) for candidate in (_dots, _outer)), key=lambda found: found[1])[0])
+    stage, rows = cut.stage, cut.rows
     tables = Tables()
-    taps = prod(g.kernel)
-    in_x = combined([range(line.kernel) for line in shape_lines], [line.dilation * line.x for line in shape_lines])
-    staged = _aligned(cut.c * stage.plane + SLACK)
-    gradient = 0 if w.y == 1 else _aligned(cut.o * prod(cut.block))
     o_blocks, c_blocks = ceil(g.o / cut.o), ceil(g.c / cut.c)
-    fields = _driver.no_job() | dict(
-        axis=[axis_fields(*axis, tables) for axis in zip(shape_lines, cut.block, (stage.d, stage.h, stage.w), strict=True)],
+    in_x = combined([range(line.kernel) for line in axes], [line.dilation * line.x for line in axes])
+    positions = prod(cut.block)
+    staged = _aligned(cut.c * stage.plane + SLACK)
+    gradient = 0 if w.y == 1 else _aligned(cut.o * positions + SLACK)
+    fields = dict(
+        axis=[axis_fields(*axis, tables) for axis in zip(axes, cut.block, (stage.d, stage.h, stage.w), strict=True)],
         n=g.n,
         groups=g.groups,
         c=g.c,
@@ -131,9 +208,6 @@ def _task(geometry, layout, threads):
         o_blocks=o_blocks,
         splits=cut.splits,
         flush=FLUSH,
-        over_rows=cut.over_rows,
-        dot_rows=cut.rows,
-        dot_taps=cut.taps,
         in_place=w.stride == w.x == 1,
         x_last=last_element(g, layout.x),
         plane=stage.plane,
@@ -141,21 +215,41 @@ def _task(geometry, layout, threads):
         row=stage.row,
         staged_rows=tables(np.add.outer(np.arange(cut.c) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(cut.c) * layout.x[1], in_x).ravel()),
-        panel_at=staged,
-        sums_at=staged + gradient,
         padding_value=g.convolution.padding_value,
         items=cut.splits * g.groups * o_blocks * c_blocks,
+        gradient_at=staged,
+        columns_at=staged + gradient,
     )
-    sums = (_isa.kernels.MOST_SUMS + 1) * _isa.kernels.LANES[dtype.name] + cut.o * cut.c * taps
+    if rows:
+        wide = ceil(cut.o / (2 * lanes)) * 2 * lanes
+        x_columns = _aligned(stage.plane * rows.pitch + SLACK)
+        columns = x_columns + _aligned(positions * wide + SLACK)
+        sums = rows.kept * wide
+        fields |= dict(
+            in_place=fields["in_place"] and taps == 1,
+            chunk_taps=balanced(positions, kernels.LONGEST_CHAIN),
+            row_tiles=len(rows.sizes),
+            tile_sizes=tables(rows.sizes),
+            tile_factors=tables(rows.factors),
+            rows_kept=rows.kept,
+            row_of=tables(rows.row_of),
+            pitch=rows.pitch,
+            g_columns_at=x_columns,
+        )
+    else:
+        columns = 0
+        sums = (kernels.MOST_SUMS + 1) * lanes + cut.o * cut.c * taps
+        fields |= dict(over_rows=cut.over_rows, dot_rows=cut.dots[0], dot_taps=cut.dots[1])
+    fields["sums_at"] = staged + gradient + columns
     task = _driver.Task(
-        _isa.kernels.GRAD_WEIGHT[dtype.name],
-        fields,
+        kernels.GRAD_WEIGHT[dtype.name],
+        _driver.no_job() | fields,
         keep=tables,
         threads=threads if g.flops > SERIAL_FLOPS else 1,
-        workspace_bytes=(staged + gradient + _aligned(sums)) * dtype.itemsize,
+        workspace_bytes=(staged + gradient + columns + _aligned(sums)) * dtype.itemsize,
         flops=g.flops,
         packing=None,
-        kernel="dots",
+        kernel="outer products" if rows else "dots",
     )
     return task, cut.splits
 

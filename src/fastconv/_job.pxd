@@ -82,6 +82,15 @@ cdef struct Job:
     int64_t dot_rows        # and rows × taps that are summed at once
     int64_t dot_taps
     int64_t over_rows       # rows are those of the kernel, else output channels
+    int64_t row_tiles       # or tiles that sum outer products, each
+    uintptr_t tile_sizes    # int64[row_tiles]: of so many rows
+    uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
+    int64_t rows_kept       # all together
+    uintptr_t row_of        # int64[chunk]: the row of each (channel, tap)
+    int64_t pitch           # elements from one position's channels to the next's
+    int64_t gradient_at     # parts of the workspace
+    int64_t columns_at
+    int64_t g_columns_at    # from columns_at
     uintptr_t x             # the arrays
     uintptr_t weight
     uintptr_t bias

@@ -135,3 +135,111 @@ cdef inline void lane_sums(real* sums, int64_t count, vector* as_vectors) noexce
             take_odd(odd, sum[2 * i], sum[2 * i + 1])
             sum[i] = even + odd
         parts = parts // 2
+
+
+cdef void dots_of_block(
+    const Job* job, const Block* block, const Sums* task, const real* g, const real* x, real* result, vector* sums
+) noexcept nogil:
+    cdef Walk walk
+    walk_rows(sizeof(vector) // sizeof(real), block.count[1], block.count[2], task.g_row, task.x_row, &walk)
+    if job.over_rows:
+        dots_over_rows(job, task, &walk, g, x, result, sums)
+    else:
+        dots_over_channels(job, task, &walk, g, x, result, sums)
+
+
+cdef void dots_over_channels(
+    const Job* job, const Sums* task, const Walk* walk, const real* g, const real* x, real* result, vector* sums
+) noexcept nogil:
+    """Several output channels times several (input channel, tap)."""
+    cdef int64_t products = task.c * job.taps
+    cdef int64_t o = 0, k, rows, taps
+    cdef int64_t g_at[DOTS]
+    cdef real* kept = <real*> (sums + MOST_DOTS + 1)
+    for k in range(DOTS):
+        g_at[k] = k * task.g_o
+    while o < task.o:
+        rows = bounded(task.o - o, 0, job.dot_rows)
+        k = 0
+        while k < products:
+            taps = bounded(products - k, 0, job.dot_taps)
+            dots(
+                rows, taps, g + o * task.g_o, g_at, x, task.x_at + k, walk, walk.rows, sums, True,
+            )
+            keep(task, rows, taps, <real*> sums, kept, result + o * job.c * job.taps + k, job.c * job.taps, sums)
+            kept += rows * taps
+            k += taps
+        o += rows
+
+
+cdef void dots_over_rows(
+    const Job* job, const Sums* task, const Walk* walk, const real* g, const real* x, real* result, vector* sums
+) noexcept nogil:
+    """Several rows of the kernel times several of its columns, of one pair of channels: each row of the input is loaded
+    for several rows of the gradient."""
+    cdef int64_t height = job.axis[1].kernel
+    cdef int64_t width = job.axis[2].kernel
+    cdef int64_t planes = job.axis[0].kernel * task.c
+    cdef int64_t o, plane, i, j, a, rows, taps, inner
+    cdef int64_t g_at[DOTS]
+    cdef const real* gradient
+    cdef const int64_t* x_at
+    cdef real* kept = <real*> (sums + MOST_DOTS + 1)
+    for o in range(task.o):
+        gradient = g + o * task.g_o
+        for plane in range(planes):
+            i = 0
+            while i < height:
+                rows = bounded(height - i, 0, job.dot_rows)
+                inner = bounded(walk.rows - (rows - 1), 0, walk.rows)  # input rows that all `rows` have a part in
+                for a in range(rows):
+                    g_at[a] = (rows - 1 - a) * walk.g_row
+                j = 0
+                while j < width:
+                    taps = bounded(width - j, 0, job.dot_taps)
+                    x_at = task.x_at + (plane * height + i) * width + j
+                    dots(
+                        rows, taps, gradient, g_at, x, x_at + (rows - 1) * width, walk, inner, sums, True,
+                    )
+                    for a in range(rows):
+                        outer_rows(walk, gradient, x, x_at + a * width, rows - 1 - a, inner, taps, sums + a * taps)
+                    keep(
+                        task, rows, taps, <real*> sums, kept,
+                        result + (o * job.c * job.axis[0].kernel + plane) * height * width + i * width + j, width, sums,
+                    )
+                    kept += rows * taps
+                    j += taps
+                i += rows
+
+
+cdef inline void outer_rows(
+    const Walk* walk, const real* g, const real* x, const int64_t* x_at, int64_t above, int64_t inner, int64_t taps,
+    vector* sums,
+) noexcept nogil:
+    """One row of the kernel: the rows of the gradient before `above` and behind the `inner` ones that follow."""
+    cdef int64_t zero = 0
+    cdef int64_t below = above + inner
+    if inner == 0:
+        above = below = walk.rows
+    if above:
+        dots(1, taps, g, &zero, x, x_at, walk, above, sums, False)
+    if below < walk.rows:
+        dots(
+            1, taps, g + below * walk.g_row, &zero, x + below * walk.x_row, x_at, walk, walk.rows - below, sums, False
+        )
+
+
+cdef inline void keep(
+    const Sums* task, int64_t rows, int64_t taps, real* sums, real* kept, real* result, int64_t step, vector* as_vectors
+) noexcept nogil:
+    """The lanes' sums of one tile, to those of earlier blocks, and from there to the result."""
+    cdef int64_t a, b
+    lane_sums(sums, rows * taps, as_vectors)
+    for a in range(rows * taps):
+        if not task.first:
+            sums[a] += kept[a]
+        kept[a] = sums[a]
+    if task.flush:
+        for a in range(rows):
+            for b in range(taps):
+                result[a * step + b] = sums[a * taps + b] + (result[a * step + b] if task.add else 0)

@@ -26,6 +26,7 @@ cdef extern from "vector.h" nogil:
         MOST_STEPS
         BAND_ROWS
         MOST_LANES
+        SQUARE
         CHAIN
         CHANNELWISE_PIXELS
     void prefetch(const void* address)
@@ -61,8 +62,10 @@ include "_activation.pxi"
 include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
-include "_dots.pxi"
+include "_transpose.pxi"
 include "_grad_weight.pxi"
+include "_dots.pxi"
+include "_outer.pxi"
 include "_peak.pxi"
 
 

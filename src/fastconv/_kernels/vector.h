@@ -56,6 +56,7 @@
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
+#define SQUARE (BYTES / 4) /* most rows of a square that is transposed */
 
 typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef double vdouble __attribute__((vector_size(BYTES), aligned(8), may_alias));
