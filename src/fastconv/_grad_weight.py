@@ -13,7 +13,7 @@ import numpy as np
 from . import _driver, _isa
 from ._algorithms._jobs import Tables, axis_fields, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
-from ._algorithms._tiled import SERIAL_FLOPS
+from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
 from ._algorithms._tiles import even_rows
 from ._cache import Bounded
 from ._layout import Layout
@@ -65,7 +65,7 @@ def grad_weight(geometry, x, grad_output):
     task, splits = found
     parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
     task.run_grad_weight(x, grad_output, parts)
-    total = parts[0] if splits == 1 else parts.sum(axis=0, dtype=np.float64).astype(convolution.dtype)
+    total = parts[0] if splits == 1 else parts.sum(axis=0)
     if convolution.flip_kernel:
         total = np.ascontiguousarray(np.flip(total, tuple(range(2, total.ndim))))
     return total
@@ -76,21 +76,23 @@ class Rows(NamedTuple):
 
     sizes: list
     factors: list  # where the first row's factor is, for the first position
+    kernel_rows: list  # which row of the kernel it belongs to, counted over its planes
     kept: int
     row_of: list  # for each (channel, tap): its row
     pitch: int
 
     @classmethod
-    def of(cls, offsets, channels, lanes):
+    def of(cls, offsets, kernel_width, channels, lanes):
         """`offsets`: of each tap's operand among the staged positions."""
         pitch = channels if channels <= lanes else ceil(channels / lanes) * lanes
         runs = []
         for tap in sorted(range(len(offsets)), key=offsets.__getitem__):
-            if runs and pitch == channels and offsets[tap] == offsets[runs[-1][-1]] + 1:
+            beside = runs and tap // kernel_width == runs[-1][-1] // kernel_width
+            if beside and pitch == channels and offsets[tap] == offsets[runs[-1][-1]] + 1:
                 runs[-1].append(tap)
             else:
                 runs.append([tap])
-        sizes, factors, first_row, kept = [], [], {}, 0
+        sizes, factors, kernel_rows, first_row, kept = [], [], [], {}, 0
         for run in runs:
             length = len(run) * channels
             first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
@@ -98,9 +100,10 @@ class Rows(NamedTuple):
             for first in range(0, length, size):
                 sizes.append(min(size, length - first))
                 factors.append(offsets[run[0]] * pitch + first)
+                kernel_rows.append(run[0] // kernel_width)
             kept += length
         row_of = [first_row[tap] + channel for channel in range(channels) for tap in range(len(offsets))]
-        return cls(sizes, factors, kept, row_of, pitch)
+        return cls(sizes, factors, kernel_rows, kept, row_of, pitch)
 
 
 class Cut(NamedTuple):
@@ -156,7 +159,7 @@ def _outer(geometry, axes):
     c = balanced(g.c, max(1, most))
     if c > lanes:
         c = min(g.c, ceil(c / lanes) * lanes)
-    rows = Rows.of(stage.offsets().tolist(), c, lanes)
+    rows = Rows.of(stage.offsets().tolist(), w.kernel, c, lanes)
     cut = Cut(block=block, o=o, c=c, stage=stage, rows=rows)
     positions = block[1] * block[2]
     tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
@@ -170,13 +173,12 @@ def _blocks(geometry, axes, block):
 
 
 def _split(geometry, axes, cut):
-    """Split the positions where there are few items, or the channels where parts would take much memory."""
+    """Split the positions where there are few items, unless parts would take much memory."""
     g = geometry
     items = g.groups * ceil(g.o / cut.o) * ceil(g.c / cut.c)
-    splits = min(_blocks(g, axes, cut.block), ceil(ITEMS / items))
-    if splits * prod(g.convolution.weight_shape) * g.convolution.dtype.itemsize <= PARTS_BYTES:
-        return cut._replace(splits=splits)
-    return cut
+    part = prod(g.convolution.weight_shape) * g.convolution.dtype.itemsize
+    splits = min(_blocks(g, axes, cut.block), ceil(ITEMS / items), max(1, PARTS_BYTES // part))
+    return cut._replace(splits=splits)
 
 
 def _task(geometry, layout, threads):
@@ -190,7 +192,8 @@ def _task(geometry, layout, threads):
     in_x = combined([range(line.kernel) for line in axes], [line.dilation * line.x for line in axes])
     positions = prod(cut.block)
     staged = _aligned(cut.c * stage.plane + SLACK)
-    gradient = 0 if w.y == 1 else _aligned(cut.o * positions + SLACK)
+    ahead = cut.dots[0] - 1 if cut.over_rows else 0
+    gradient = 0 if w.y == 1 else _aligned(cut.o * (positions + ahead * cut.block[2]) + SLACK)
     fields = dict(
         axis=[axis_fields(*axis, tables) for axis in zip(axes, cut.block, (stage.d, stage.h, stage.w), strict=True)],
         n=g.n,
@@ -210,6 +213,7 @@ def _task(geometry, layout, threads):
         flush=FLUSH,
         in_place=w.stride == w.x == 1,
         x_last=last_element(g, layout.x),
+        skips=skips_padding(g.convolution),
         plane=stage.plane,
         run_start=tables(stage.run_starts),
         row=stage.row,
@@ -231,6 +235,7 @@ def _task(geometry, layout, threads):
             row_tiles=len(rows.sizes),
             tile_sizes=tables(rows.sizes),
             tile_factors=tables(rows.factors),
+            tile_kernel_rows=tables(rows.kernel_rows),
             rows_kept=rows.kept,
             row_of=tables(rows.row_of),
             pitch=rows.pitch,
@@ -239,7 +244,7 @@ def _task(geometry, layout, threads):
     else:
         columns = 0
         sums = (kernels.MOST_SUMS + 1) * lanes + cut.o * cut.c * taps
-        fields |= dict(over_rows=cut.over_rows, dot_rows=cut.dots[0], dot_taps=cut.dots[1])
+        fields |= dict(over_rows=cut.over_rows, dot_rows=cut.dots[0], dot_taps=cut.dots[1], rows_ahead=ahead)
     fields["sums_at"] = staged + gradient + columns
     task = _driver.Task(
         kernels.GRAD_WEIGHT[dtype.name],

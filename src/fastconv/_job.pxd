@@ -82,9 +82,11 @@ cdef struct Job:
     int64_t dot_rows        # and rows × taps that are summed at once
     int64_t dot_taps
     int64_t over_rows       # rows are those of the kernel, else output channels
+    int64_t rows_ahead      # which read so many rows of the gradient behind their block
     int64_t row_tiles       # or tiles that sum outer products, each
     uintptr_t tile_sizes    # int64[row_tiles]: of so many rows
     uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
+    uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel
     int64_t rows_kept       # all together
     uintptr_t row_of        # int64[chunk]: the row of each (channel, tap)
     int64_t pitch           # elements from one position's channels to the next's

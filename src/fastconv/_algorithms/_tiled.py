@@ -75,13 +75,20 @@ def _shape(geometry, layout, threads):
         x_c=layout.x[1],
         y_o=layout.out[1],
         dtype=convolution.dtype.name,
-        # Where all products of an element underflow, leaving some out can change the sign of its zero.
-        skips=(
-            convolution.precision == "default"
-            and convolution.padding_mode == "constant"
-            and convolution.padding_value == 0
-        ),
+        skips=skips_padding(convolution),
         threads=threads,
+    )
+
+
+def skips_padding(convolution):
+    """Whether products with padding may be left out.
+
+    Where all products of an element underflow, leaving some out can change the sign of its zero.
+    """
+    return (
+        convolution.precision == "default"
+        and convolution.padding_mode == "constant"
+        and convolution.padding_value == 0
     )
 
 

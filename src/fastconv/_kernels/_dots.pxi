@@ -7,34 +7,12 @@ Vectors run along the row: each lane sums a chain of its own, and `lane_sums` ad
 
 
 cdef struct Walk:
-    # Over the rows of a block, first in whole vectors, then over what is left of each row
+    # Over the rows of a block
     int64_t g_row
     int64_t x_row
     int64_t rows
-    int64_t whole           # columns of a row that whole vectors hold,
+    int64_t vectors         # whole ones of a row,
     int64_t rest            # and columns behind them
-    int64_t steps           # whole vectors of all rows: where they begin
-    int64_t g[MOST_STEPS]
-    int64_t x[MOST_STEPS]
-
-
-cdef inline void walk_rows(
-    int64_t lanes, int64_t rows, int64_t width, int64_t g_row, int64_t x_row, Walk* walk
-) noexcept nogil:
-    cdef int64_t h, w
-    walk.g_row = g_row
-    walk.x_row = x_row
-    walk.rows = rows
-    walk.rest = width % lanes
-    walk.whole = width - walk.rest
-    walk.steps = 0
-    for h in range(rows):
-        w = 0
-        while w < walk.whole:
-            walk.g[walk.steps] = h * g_row + w
-            walk.x[walk.steps] = h * x_row + w
-            walk.steps += 1
-            w += lanes
 
 
 cdef inline void dots_of(
@@ -43,39 +21,52 @@ cdef inline void dots_of(
 ) noexcept nogil:
     """The first `rows` rows, added to sums[m, t] or stored there; not one element behind a row is read."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t steps = walk.whole // lanes * rows
     cdef vector total[MOST_DOTS]
     cdef vector factor[DOTS]
     cdef vector operand
     cdef int a, b
-    cdef int64_t k = 0
+    cdef int64_t h = 0, left, g_w, x_w
     while True:  # once; see `tile_of`
         for a in range(m * t):
             broadcast(total[a], 0)
-        while k < steps:
+        # One loop over rows and vectors: around a loop in a loop gcc would move all the sums to the stack and back.
+        left = walk.vectors
+        h = 0 if left else rows
+        g_w = x_w = 0
+        while h < rows:
             for a in range(m):
-                factor[a] = (<const vector*> (g + g_at[a] + walk.g[k]))[0]
+                factor[a] = (<const vector*> (g + g_at[a] + g_w))[0]
             for b in range(t):
-                operand = (<const vector*> (x + x_at[b] + walk.x[k]))[0]
+                operand = (<const vector*> (x + x_at[b] + x_w))[0]
                 for a in range(m):
                     total[a * t + b] += factor[a] * operand
-            k += 1
+            g_w += lanes
+            x_w += lanes
+            left -= 1
+            if left == 0:
+                left = walk.vectors
+                h += 1
+                g_w = h * walk.g_row
+                x_w = h * walk.x_row
         if walk.rest:  # zeros on both sides, so that no NaN comes in
-            k = 0
-            while k < rows:
+            g_w = x_w = walk.vectors * lanes
+            h = 0
+            while h < rows:
                 for a in range(m):
-                    load_part(factor[a], g + g_at[a] + walk.whole + k * walk.g_row, walk.rest)
+                    load_part(factor[a], g + g_at[a] + g_w, walk.rest)
                 for b in range(t):
-                    load_part(operand, x + x_at[b] + walk.whole + k * walk.x_row, walk.rest)
+                    load_part(operand, x + x_at[b] + x_w, walk.rest)
                     for a in range(m):
                         total[a * t + b] += factor[a] * operand
-                k += 1
+                g_w += walk.g_row
+                x_w += walk.x_row
+                h += 1
         if not first:
             for a in range(m * t):
                 total[a] += sums[a]
         for a in range(m * t):
             sums[a] = total[a]
-        if k >= rows:
+        if h >= rows:
             return
 
 
@@ -141,9 +132,13 @@ cdef void dots_of_block(
     const Job* job, const Block* block, const Sums* task, const real* g, const real* x, real* result, vector* sums
 ) noexcept nogil:
     cdef Walk walk
-    walk_rows(sizeof(vector) // sizeof(real), block.count[1], block.count[2], task.g_row, task.x_row, &walk)
+    walk.g_row = task.g_row
+    walk.x_row = task.x_row
+    walk.rows = block.count[1]
+    walk.vectors = block.count[2] // (sizeof(vector) // sizeof(real))
+    walk.rest = block.count[2] % (sizeof(vector) // sizeof(real))
     if job.over_rows:
-        dots_over_rows(job, task, &walk, g, x, result, sums)
+        dots_over_rows(job, block, task, &walk, g, x, result, sums)
     else:
         dots_over_channels(job, task, &walk, g, x, result, sums)
 
@@ -173,10 +168,11 @@ cdef void dots_over_channels(
 
 
 cdef void dots_over_rows(
-    const Job* job, const Sums* task, const Walk* walk, const real* g, const real* x, real* result, vector* sums
+    const Job* job, const Block* block, const Sums* task, const Walk* walk,
+    const real* g, const real* x, real* result, vector* sums,
 ) noexcept nogil:
     """Several rows of the kernel times several of its columns, of one pair of channels: each row of the input is loaded
-    for several rows of the gradient."""
+    for several rows of the gradient, which may lie in the next block."""
     cdef int64_t height = job.axis[1].kernel
     cdef int64_t width = job.axis[2].kernel
     cdef int64_t planes = job.axis[0].kernel * task.c
@@ -191,7 +187,8 @@ cdef void dots_over_rows(
             i = 0
             while i < height:
                 rows = bounded(height - i, 0, job.dot_rows)
-                inner = bounded(walk.rows - (rows - 1), 0, walk.rows)  # input rows that all `rows` have a part in
+                # input rows that all of `rows` have a part in
+                inner = bounded(job.axis[1].out - block.first[1] - (rows - 1), 0, walk.rows)
                 for a in range(rows):
                     g_at[a] = (rows - 1 - a) * walk.g_row
                 j = 0
@@ -202,7 +199,9 @@ cdef void dots_over_rows(
                         rows, taps, gradient, g_at, x, x_at + (rows - 1) * width, walk, inner, sums, True,
                     )
                     for a in range(rows):
-                        outer_rows(walk, gradient, x, x_at + a * width, rows - 1 - a, inner, taps, sums + a * taps)
+                        outer_rows(
+                            job, block, walk, gradient, x, x_at + a * width, rows - 1 - a, inner, taps, sums + a * taps
+                        )
                     keep(
                         task, rows, taps, <real*> sums, kept,
                         result + (o * job.c * job.axis[0].kernel + plane) * height * width + i * width + j, width, sums,
@@ -213,20 +212,21 @@ cdef void dots_over_rows(
 
 
 cdef inline void outer_rows(
-    const Walk* walk, const real* g, const real* x, const int64_t* x_at, int64_t above, int64_t inner, int64_t taps,
-    vector* sums,
+    const Job* job, const Block* block, const Walk* walk, const real* g, const real* x, const int64_t* x_at,
+    int64_t first, int64_t inner, int64_t taps, vector* sums,
 ) noexcept nogil:
-    """One row of the kernel: the rows of the gradient before `above` and behind the `inner` ones that follow."""
+    """One row of the kernel: rows of the gradient before and behind the `inner` ones from `first` on, as far as the map
+    goes. What other blocks begin and end with is theirs."""
     cdef int64_t zero = 0
-    cdef int64_t below = above + inner
-    if inner == 0:
-        above = below = walk.rows
-    if above:
-        dots(1, taps, g, &zero, x, x_at, walk, above, sums, False)
-    if below < walk.rows:
-        dots(
-            1, taps, g + below * walk.g_row, &zero, x + below * walk.x_row, x_at, walk, walk.rows - below, sums, False
-        )
+    cdef int64_t stop = bounded(job.axis[1].out - block.first[1], 0, walk.rows + first)
+    cdef int64_t start = first + inner
+    if block.first[1] == 0 and first:
+        if inner == 0:
+            start = 0
+        else:
+            dots(1, taps, g, &zero, x, x_at, walk, first, sums, False)
+    if start < stop:
+        dots(1, taps, g + start * walk.g_row, &zero, x + start * walk.x_row, x_at, walk, stop - start, sums, False)
 
 
 cdef inline void keep(

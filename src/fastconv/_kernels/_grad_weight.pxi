@@ -75,10 +75,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
         task.g_o = job.y_o
         task.g_row = job.axis[1].y
         if job.axis[2].y != 1:
-            task.g_row = block.count[2]
-            task.g_o = block.count[1] * task.g_row
-            stage_gradient(job, &block, task.o, g, workspace + job.gradient_at)
-            g = workspace + job.gradient_at
+            g = stage_gradient(job, &block, &task, g, workspace + job.gradient_at)
 
         i = b - first
         task.first = i % job.flush == 0
@@ -90,12 +87,17 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
             dots_of_block(job, &block, &task, g, x, result, sums)
 
 
-cdef void stage_gradient(const Job* job, const Block* block, int64_t channels, const real* g, real* staged) noexcept nogil:
-    """Rows with their columns side by side, where they do not lie so."""
-    cdef int64_t rows = block.count[1]
+cdef const real* stage_gradient(
+    const Job* job, const Block* block, Sums* task, const real* g, real* staged
+) noexcept nogil:
+    """Rows with their columns side by side, where they do not lie so; with those of the next block that are read."""
+    cdef int64_t rows = bounded(job.axis[1].out - block.first[1], 0, block.count[1] + job.rows_ahead)
     cdef int64_t width = block.count[2]
     cdef int64_t o, h, w
+    task.g_row = width
+    task.g_o = rows * width
     for h in range(rows):
         for w in range(width):
-            for o in range(channels):
+            for o in range(task.o):
                 staged[(o * rows + h) * width + w] = g[o * job.y_o + h * job.axis[1].y + w * job.axis[2].y]
+    return staged

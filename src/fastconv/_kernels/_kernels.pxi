@@ -5,7 +5,7 @@
 
 from libc.math cimport M_SQRT1_2
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastconv._job cimport Axis, Job, block_function
 
@@ -23,7 +23,6 @@ cdef extern from "vector.h" nogil:
         DOTS
         MOST_DOTS
         DOT_TAPS
-        MOST_STEPS
         BAND_ROWS
         MOST_LANES
         SQUARE

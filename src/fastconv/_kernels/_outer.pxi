@@ -47,7 +47,7 @@ cdef void outer_products(
             g_rows[k] = (first + k) * width
         for t in range(tiles):
             add_tiles(
-                job, columns, x_steps, g_columns + t * positions * width, g_rows, length,
+                job, block, columns, x_steps, g_columns + t * positions * width, g_rows, length,
                 <real*> sums + t * job.rows_kept * width, fresh, sums,
             )
         fresh = False
@@ -61,17 +61,29 @@ cdef void outer_products(
 
 
 cdef inline void add_tiles(
-    const Job* job, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
-    int64_t length, real* kept, bint fresh, vector* as_vectors,
+    const Job* job, const Block* block, const real* factors, const int64_t* steps,
+    const real* operands, const int64_t* rows, int64_t length, real* kept, bint fresh, vector* as_vectors,
 ) noexcept nogil:
+    """One chain; tiles whose factors are all zeros of the padding are left out."""
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
     cdef int64_t width = 2 * (sizeof(vector) // sizeof(real))
-    cdef int64_t i, m
+    cdef int64_t top = block.first[1]
+    cdef int64_t i, m, row
     for i in range(job.row_tiles):
         m = (<const int64_t*> job.tile_sizes)[i]
-        tile[real, vector](
-            m, 2, factors + (<const int64_t*> job.tile_factors)[i], steps, operands, rows, length,
-            <vector*> kept, width, fresh,
-        )
+        row = (<const int64_t*> job.tile_kernel_rows)[i]
+        if job.skips and (
+            lies_outside(d, block.first[0], block.first[0], row // h.kernel)
+            or lies_outside(h, top, top + block.count[1] - 1, row % h.kernel)
+        ):
+            if fresh:
+                memset(kept, 0, m * width * sizeof(real))
+        else:
+            tile[real, vector](
+                m, 2, factors + (<const int64_t*> job.tile_factors)[i], steps, operands, rows, length,
+                <vector*> kept, width, fresh,
+            )
         kept += m * width
 
 

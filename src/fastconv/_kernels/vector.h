@@ -52,7 +52,6 @@
 #define CHANNELWISE_PIXELS 6
 /* Taps of one row of gradients that are summed at once. */
 #define DOT_TAPS 8
-#define MOST_STEPS 128 /* vectors of a block of positions */
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
