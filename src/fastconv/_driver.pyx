@@ -5,8 +5,6 @@ enough for signals (Ctrl-C) to be looked for between them; each block is compute
 nor slices change bits.
 """
 
-from math import prod
-
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -16,7 +14,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastconv._job cimport Job, block_function
+from fastconv._job cimport Job, Packing, block_function, pack_function
 from fastconv._openmp cimport note_parallel
 
 cdef extern from "stdlib.h" nogil:
@@ -66,12 +64,6 @@ cdef void release(Workspace workspace):
         _idle.append(workspace)
 
 
-def aligned_zeros(tuple shape, dtype):
-    """An array of zeros that begins at a cache line."""
-    cdef ndarray memory = np.zeros(prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
-    return np.ndarray(shape, dtype, memory, -<uintptr_t> PyArray_DATA(memory) % ALIGNMENT)
-
-
 def no_job():
     """The fields of a `Job`, all zero."""
     cdef Job job
@@ -80,21 +72,51 @@ def no_job():
 
 
 cdef class Packed:
-    """Weights as a task wants them.
+    """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros.
 
     Parameters
     ----------
+    function : int
+        Address of the function that packs.
     weight : ndarray
-    finite : bool
-        Whether they are all finite: then their products with zeros may be left out.
+        (groups, channels, c, d, h, w), with any strides.
+    width : int
+        Channels of a tile.
     """
 
-    cdef readonly ndarray weight
-    cdef readonly bint finite
+    cdef object memory
+    cdef uintptr_t address
+    cdef bint finite  # whether they all are: then their products with zeros may be left out
 
-    def __init__(self, ndarray weight, bint finite):
-        self.weight = weight
-        self.finite = finite
+    def __init__(self, uintptr_t function, ndarray weight, int64_t width):
+        cdef Packing packing
+        cdef int64_t products = weight.shape[2] * weight.shape[3] * weight.shape[4] * weight.shape[5]
+        cdef int64_t tiles = (weight.shape[1] + width - 1) // width
+        cdef int axis, at = 3
+        self.memory = np.zeros(weight.shape[0] * tiles * products * width * weight.itemsize + ALIGNMENT, np.uint8)
+        self.address = <uintptr_t> PyArray_DATA(self.memory)
+        self.address += -self.address % ALIGNMENT
+        packing.groups = weight.shape[0]
+        packing.channels = weight.shape[1]
+        packing.width = width
+        packing.group_stride = weight.strides[0] // weight.itemsize
+        packing.channel_stride = weight.strides[1] // weight.itemsize
+        packing.weight = <uintptr_t> PyArray_DATA(weight)
+        packing.packed = self.address
+        packing.size[:] = [1, 1, 1, weight.shape[5]]
+        packing.stride[:] = [0, 0, 0, weight.strides[5] // weight.itemsize]
+        for axis in range(4, 1, -1):
+            if weight.shape[axis] == 1:
+                continue
+            if packing.size[at] > 1:
+                if weight.strides[axis] // weight.itemsize == packing.stride[at] * packing.size[at]:
+                    packing.size[at] *= weight.shape[axis]
+                    continue
+                at -= 1
+            packing.size[at] = weight.shape[axis]
+            packing.stride[at] = weight.strides[axis] // weight.itemsize
+        with nogil:
+            self.finite = (<pack_function> <void*> function)(&packing)
 
 
 cdef class Task:
@@ -145,7 +167,7 @@ cdef class Task:
         """Convolve: the arrays must have the strides that the job was made for."""
         cdef Job job = self.job
         job.x = <uintptr_t> PyArray_DATA(x)
-        job.weight = <uintptr_t> PyArray_DATA(packed.weight)
+        job.weight = packed.address
         job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0

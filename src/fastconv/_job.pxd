@@ -101,3 +101,19 @@ cdef struct Job:
 
 
 ctypedef void (*block_function)(const Job* job, int64_t item, void* workspace) noexcept nogil
+
+
+cdef struct Packing:
+    # Weights, and how they are to lie: strides in elements
+    int64_t groups
+    int64_t channels        # of a group
+    int64_t width           # channels of a tile
+    int64_t group_stride
+    int64_t channel_stride
+    int64_t size[4]         # products of a channel: the axes (c, d, h, w), merged where they lie evenly
+    int64_t stride[4]
+    uintptr_t weight
+    uintptr_t packed
+
+
+ctypedef bint (*pack_function)(const Packing* packing) noexcept nogil

@@ -7,7 +7,7 @@ from libc.math cimport M_SQRT1_2
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from fastconv._job cimport Axis, Job, block_function
+from fastconv._job cimport Axis, Job, Packing, block_function, pack_function
 
 cdef extern from "vector.h" nogil:
     ctypedef float vfloat
@@ -62,6 +62,7 @@ include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
 include "_transpose.pxi"
+include "_pack_weights.pxi"
 include "_grad_weight.pxi"
 include "_dots.pxi"
 include "_outer.pxi"
@@ -84,6 +85,16 @@ cdef void grad_weight_float64(const Job* job, int64_t item, void* workspace) noe
     grad_weight[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
 
 
+cdef bint pack_float32(const Packing* packing) noexcept nogil:
+    return pack_weights(packing, <const float*> packing.weight, <float*> packing.packed, <vfloat*> packing.packed)
+
+
+cdef bint pack_float64(const Packing* packing) noexcept nogil:
+    return pack_weights(packing, <const double*> packing.weight, <double*> packing.packed, <vdouble*> packing.packed)
+
+
+cdef pack_function _pack_float32 = pack_float32
+cdef pack_function _pack_float64 = pack_float64
 cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
 cdef block_function _grad_weight_float32 = grad_weight_float32
@@ -99,3 +110,4 @@ MOST_SUMS = MOST_DOTS
 DOT_SIZES = {rows: min(DOT_TAPS, MOST_DOTS // rows) for rows in range(1, DOTS + 1)}  # rows → most taps
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
 GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
+PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}

@@ -37,20 +37,18 @@ cdef inline void transpose_square(int lanes, vector* rows) noexcept nogil:
 cdef void transpose(
     const real* rows, int64_t step, int64_t count, int64_t columns, real* target, int64_t pitch, vector* as_vectors
 ) noexcept nogil:
-    """target[j * pitch + i] = rows[i * step + j] for i < count, j < columns: not one element more is read.
-
-    Whole vectors are written in ascending order: up to a vector behind each column, zeros where there is no row.
-    """
+    """target[j * pitch + i] = rows[i * step + j] for i < count, j < columns; nothing else is read or written."""
     cdef int lanes = sizeof(vector) // sizeof(real)
     cdef vector square[SQUARE]
-    cdef int64_t i = 0, j, width
+    cdef int64_t i = 0, j, height, width
     cdef int r
     while i < count:
+        height = bounded(count - i, 0, lanes)
         j = 0
         while j < columns:
             width = bounded(columns - j, 0, lanes)
             for r in range(lanes):
-                if i + r >= count:
+                if r >= height:
                     broadcast(square[r], 0)
                 elif width == lanes:
                     square[r] = (<const vector*> (rows + (i + r) * step + j))[0]
@@ -59,6 +57,9 @@ cdef void transpose(
             transpose_square(lanes, square)
             for r in range(lanes):
                 if r < width:
-                    (<vector*> (target + (j + r) * pitch + i))[0] = square[r]
+                    if height == lanes:
+                        (<vector*> (target + (j + r) * pitch + i))[0] = square[r]
+                    else:
+                        store_part(target + (j + r) * pitch + i, square[r], height)
             j += lanes
         i += lanes
