@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import _driver
 from ._geometry import Convolution, Geometry
 from ._tasks import Prepared, Tasks
 
@@ -226,22 +227,32 @@ def _steps(strides, index):
 
 
 class _Task:
-    """Runs the phases one after the other."""
+    """Runs the phases, block by block of each where they are compiled, so that they meet their arrays in cache."""
 
     def __init__(self, geometry, parts):
         self.geometry = geometry
-        self.parts = [
-            (part.task, (..., *phase.source), (..., *phase.target), phase.bias)
-            for phase, part in zip(geometry.phases, parts, strict=True)
-        ]
+        self.tasks = [part.task for part in parts]
+        self.where = [((..., *phase.source), (..., *phase.target), phase.bias) for phase in geometry.phases]
+        self.compiled = bool(parts) and all(isinstance(task, _driver.Task) for task in self.tasks)
 
     def run(self, x, packed, bias, add, out):
         if not self.geometry.complete:
             self.geometry.fill(bias, add, out)
-        for (task, source, target, own), weight in zip(self.parts, packed, strict=True):
-            own_bias = None if bias is None else bias[own]
-            own_add = None if add is None else add[target]
-            task.run(x[source], weight, own_bias, own_add, out[target])
+        arrays = [
+            (
+                x[source],
+                weight,
+                None if bias is None else bias[own],
+                None if add is None else add[target],
+                out[target],
+            )
+            for (source, target, own), weight in zip(self.where, packed, strict=True)
+        ]
+        if self.compiled:
+            _driver.run_together(self.tasks, arrays)
+        else:
+            for task, its_arrays in zip(self.tasks, arrays, strict=True):
+                task.run(*its_arrays)
 
 
 class PhaseTasks(Tasks):

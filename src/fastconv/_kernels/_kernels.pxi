@@ -40,6 +40,7 @@ cdef extern from "vector.h" nogil:
     void erf_in_place(...)
     void load_part(...)
     void store_part(...)
+    void store_every_second(...)
     void take_even(...)
     void take_odd(...)
 
