@@ -6,9 +6,7 @@ import numpy as np
 
 from .. import _driver
 from ._lines import combined
-from ._tiling import workspace
-
-MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
+from ._tiling import in_place, workspace
 
 
 class Tables(list):
@@ -24,8 +22,8 @@ def job(geometry, layout, shape, tiling, tables):
     convolution, kind = geometry.convolution, tiling.kind
     stage = tiling.stage(shape.lines)
     channels, taps = shape.chunk
-    in_place = _in_place(layout, shape, tiling)
-    parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if in_place else 0)
+    placed = in_place(shape, tiling)
+    parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if placed else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
     axes = [axis_fields(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
@@ -62,7 +60,7 @@ def job(geometry, layout, shape, tiling, tables):
         channel_tiles=tiles,
         block_tiles=tiling.block_tiles,
         channel_blocks=channel_blocks,
-        in_place=in_place,
+        in_place=placed,
         to_output=_to_output(layout, shape, tiling),
         skips=shape.skips and not kind.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),
         x_last=last_element(geometry, layout.x),
@@ -107,15 +105,6 @@ def axis_fields(line, block, run, tables):
         add=line.add or 0,
         bias=line.bias or 0,
     )
-
-
-def _in_place(layout, shape, tiling):
-    """Whether blocks away from the borders may read the input where it is."""
-    d, h, w = shape.lines
-    if w.stride != 1 or w.x != 1 or min(layout.x[1], d.x, h.x) < 0:
-        return False
-    row = h.stride * h.x
-    return tiling.kind.packed or tiling.kind.row_wise or tiling.block[1] == 1 or w.out <= row <= MOST_JUNK * w.out
 
 
 def _to_output(layout, shape, tiling):

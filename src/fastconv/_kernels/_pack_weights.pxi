@@ -34,7 +34,9 @@ cdef inline void pack_run(
     cdef int64_t step = packing.stride[3]
     cdef int64_t width = packing.width
     cdef int64_t i, j
-    if step == 1:
+    if step == width == 1:
+        memcpy(target, run, length * sizeof(real))
+    elif step == 1:
         transpose[real, vector](run, packing.channel_stride, count, length, target, width, as_vectors)
     elif step == -1:  # turned round
         transpose[real, vector](
