@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _driver
-from ._geometry import Convolution, Geometry
+from ._geometry import CHANNELS_LAST, Convolution, Geometry
 from ._tasks import Prepared, Tasks
 
 
@@ -107,15 +107,19 @@ class Phases:
     def fill(self, bias, add, out):
         """What stands where no phase does: bias and residual, and what the activation makes of them."""
         convolution = self.forward.convolution
+        activation = convolution.activation
         value = np.zeros(1, convolution.dtype) if bias is None else bias
         if value.ndim == 1:
             value = value.reshape(-1, *[1] * convolution.rank)
-        if convolution.data_format == "channels_last":
+        if CHANNELS_LAST[convolution.data_format]:
             value = np.moveaxis(value, 0, -1)
         with np.errstate(all="ignore"):
-            if add is not None:
-                value = np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
-            out[...] = convolution.activation.function(value)
+            if add is None:
+                out[...] = activation.function(value)
+            else:
+                np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
+                if activation.code:
+                    out[...] = activation.function(out)
 
 
 class _Along(NamedTuple):

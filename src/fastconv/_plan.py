@@ -7,7 +7,7 @@ from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contigu
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
-from ._geometry import Arguments, Convolution
+from ._geometry import Arguments, Convolution, unit_axes
 from ._phases import PhaseTasks
 from ._tasks import Tasks
 from ._threads import get_num_threads
@@ -126,7 +126,8 @@ class Plan:
         bias = self._bias
         if bias is not None and bias.ndim > 1:
             bias = np.ascontiguousarray(bias[(slice(None), *where)])
-        tasks = self.tasks.part(padding, None if bias is None else bias.shape)
+        outputs = unit_axes([along.stop - along.start for along in where])
+        tasks = self.tasks.part(padding, None if bias is None else bias.shape, outputs)
         return Plan(tasks, self._types, self._weight, bias, packed=self._packed)
 
     def phase(self, phase, phases):

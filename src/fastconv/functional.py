@@ -27,6 +27,7 @@ __all__ = [
     "plan",
 ]
 
+
 def _forward_function(name, rank, summary, example):
     """One of the forward functions. Their arguments, and the defaults, stand here and nowhere else."""
 
@@ -240,9 +241,7 @@ conv_transpose = _transposed_function(
 
 
 @with_arguments(conv, Arguments._fields)
-def plan(
-    weight, bias=None, *arguments, transposed=False, output_padding=0, output_size=None, input_shape=None
-):
+def plan(weight, bias=None, *arguments, transposed=False, output_padding=0, output_size=None, input_shape=None):
     """Prepare a convolution that is called often: copy and pack the weights, choose the algorithm.
 
     Parameters
@@ -276,7 +275,7 @@ def plan(
     if flag("transposed", transposed):
         own = {"output_padding": output_padding, "output_size": output_size}
         arguments = TransposedArguments(**arguments._asdict(), **own)
-    elif output_size is not None or output_padding != 0:
+    elif output_size is not None or type(output_padding) is not int or output_padding:
         raise ValueError(
             f"output_padding={output_padding!r} and output_size={output_size!r} without transposed=True; "
             "wanted 0 and None"
