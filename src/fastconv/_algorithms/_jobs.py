@@ -51,6 +51,7 @@ def job(geometry, layout, shape, tiling, tables):
         band=kind.row_wise,
         shared=kind.shared,
         alternate=kind.alternate,
+        zero_border=kind.zero_border,
         channelwise=kind.channelwise,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,

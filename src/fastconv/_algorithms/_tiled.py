@@ -68,9 +68,14 @@ def _shape(geometry, layout, threads):
         x_c=layout.x[1],
         y_o=layout.out[1],
         dtype=convolution.dtype.name,
+        zero_padding=pads_with_zeros(convolution),
         skips=skips_padding(convolution),
         threads=threads,
     )
+
+
+def pads_with_zeros(convolution):
+    return convolution.padding_mode == "constant" and convolution.padding_value == 0
 
 
 def skips_padding(convolution):
@@ -78,11 +83,7 @@ def skips_padding(convolution):
 
     Where all products of an element underflow, leaving some out can change the sign of its zero.
     """
-    return (
-        convolution.precision == "default"
-        and convolution.padding_mode == "constant"
-        and convolution.padding_value == 0
-    )
+    return convolution.precision == "default" and pads_with_zeros(convolution)
 
 
 def _contiguous(geometry):
