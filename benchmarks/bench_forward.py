@@ -24,9 +24,9 @@ class Forward:
         case = CASES[name]
         self.x, self.weight = case.arrays()
         self.out = np.empty(case.out_shape, case.dtype)
-        self.conv = getattr(fastconv, f"conv{case.rank}d")
+        self.conv = getattr(fastconv, f"conv{case.kind}{case.rank}d")
         self.arguments = case.arguments
-        self.plan = fastconv.plan(self.weight, **case.arguments, input_shape=self.x.shape)
+        self.plan = fastconv.plan(self.weight, **case.plan_arguments, input_shape=self.x.shape)
         self.settings = ExitStack()
         self.settings.enter_context(fastconv.num_threads({"1": 1, "all": fastconv.get_num_threads()}[threads]))
 

@@ -67,7 +67,7 @@ class Fastconv(Peer):
         import fastconv
 
         x = np.ascontiguousarray(np.moveaxis(x, 1, self.channel_axis))
-        plan = fastconv.plan(weight, **case.arguments, data_format=self.data_format, input_shape=x.shape)
+        plan = fastconv.plan(weight, **case.plan_arguments, data_format=self.data_format, input_shape=x.shape)
         out = np.empty_like(plan(x))
         return Side(functools.partial(plan, x, out), lambda y: np.moveaxis(y, self.channel_axis, 1))
 
@@ -105,8 +105,10 @@ class Torch(Peer):
         import torch
 
         x, weight = self.tensors(case, x, weight)
-        conv = getattr(torch.nn.functional, f"conv{case.rank}d")
-        run = functools.partial(conv, x, weight, None, case.stride, case.padding, case.dilation, case.groups)
+        conv = getattr(torch.nn.functional, f"conv{case.kind}{case.rank}d")
+        # By position, which takes PyTorch a little less time than by name.
+        rest = (0, case.groups, case.dilation) if case.transposed else (case.dilation, case.groups)
+        run = functools.partial(conv, x, weight, None, case.stride, case.padding, *rest)
         return Side(run, lambda y: y.numpy())
 
 
@@ -121,18 +123,20 @@ class TorchPacked(Torch):
 
         x, weight = self.tensors(case, x, weight)
         mkldnn = torch.ops.mkldnn
-        geometry = (case.padding, case.stride, case.dilation, case.groups)
-        packed = mkldnn._reorder_convolution_weight(weight, *geometry, case.x_shape)
-        run = functools.partial(mkldnn._convolution_pointwise, x, packed, None, *geometry, "none", [], "")
+        output_padding = [(0,) * case.rank] if case.transposed else []
+        geometry = (case.padding, *output_padding, case.stride, case.dilation, case.groups)
+        packed = getattr(mkldnn, f"_reorder_convolution{case.kind}_weight")(weight, *geometry, case.x_shape)
+        conv = getattr(mkldnn, f"_convolution{case.kind}_pointwise")
+        run = functools.partial(conv, x, packed, None, *geometry, "none", [], "")
         return Side(run, lambda y: y.numpy())
 
 
 def onnx_model(case, weight):
-    """The bytes of a model with one Conv node, its weight a constant in it."""
+    """The bytes of a model with one Conv or ConvTranspose node, its weight a constant in it."""
     from onnx import helper, numpy_helper
 
     node = helper.make_node(
-        "Conv",
+        "ConvTranspose" if case.transposed else "Conv",
         ["x", "weight"],
         ["y"],
         kernel_shape=case.kernel,
@@ -211,6 +215,8 @@ class ImageFilter(Peer):
     planes = 1
 
     def declines(self, case):
+        if case.transposed:
+            return "has no transposed convolution"
         if not (case.in_channels == case.out_channels == case.groups <= self.planes and case.batch == 1):
             return f"filters {self.planes} plane(s) at most, each on its own"
         if any(n != 1 for n in case.stride + case.dilation):
