@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 PER_AXIS = ("kernel", "stride", "padding", "dilation")
+# A kernel of this many taps along an axis is a filter: nobody trains it.
+FILTER = 15
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,22 @@ class Case:
         """What `fastconv.plan` takes; for forward cases what all its versions know, since asv goes back to old ones."""
         return self.arguments | ({"transposed": True} if self.transposed else {})
 
+    @property
+    def trained(self):
+        """Whether the gradients are timed as well."""
+        return max(self.kernel) < FILTER
+
     def arrays(self):
-        """Random input and weight, the same on every call."""
-        rng = np.random.default_rng(0)
-        return tuple(rng.uniform(-1, 1, shape).astype(self.dtype) for shape in (self.x_shape, self.weight_shape))
+        """Random input and weight between -1 and 1, the same on every call."""
+        return tuple(self._random(0, self.x_shape, self.weight_shape))
+
+    def grad_output(self):
+        """A random gradient with respect to the output, the same on every call."""
+        return next(self._random(1, self.out_shape))
+
+    def _random(self, seed, *shapes):
+        rng = np.random.default_rng(seed)
+        return (rng.uniform(-1, 1, shape).astype(self.dtype) for shape in shapes)
 
 
 CASES = {
