@@ -9,8 +9,8 @@ Every peer's result is held against fastconv's before anything is timed. A ratio
 with ``out=`` on channels-first arrays, so that above 1 fastconv is the faster one; "best" is the fastest peer.
 
 Backward, it is over the function that returns the gradients with respect to input and weight. Columns that end in .dx
-and .dw are one of them alone, over the same of fastconv; fastconv.dx and .dw themselves are over both together. Kernels
-that nobody trains are left out.
+and .dw are one of them alone, over the same of fastconv; fastconv.dx and .dw themselves are over both together. Speeds
+count the sums of both. Filters that nobody trains are left out.
 """
 
 import argparse
