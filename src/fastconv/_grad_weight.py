@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._jobs import Tables, axis_fields, last_element
+from ._algorithms._jobs import Tables, axes_fields, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
 from ._algorithms._tiles import even_rows
@@ -195,7 +195,7 @@ def _task(geometry, layout, threads):
     ahead = cut.dots[0] - 1 if cut.over_rows else 0
     gradient = 0 if w.y == 1 else _aligned(cut.o * (positions + ahead * cut.block[2]) + SLACK)
     fields = dict(
-        axis=[axis_fields(*axis, tables) for axis in zip(axes, cut.block, (stage.d, stage.h, stage.w), strict=True)],
+        axis=axes_fields(axes, cut.block, stage, tables),
         n=g.n,
         groups=g.groups,
         c=g.c,

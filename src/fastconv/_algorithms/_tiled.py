@@ -29,11 +29,11 @@ class Tiled:
         return cheapest(_shape(geometry, _contiguous(geometry), threads), self.name).cost
 
     def pack(self, convolution, weight, packing):
-        groups, width = packing
+        groups, width, dtype = packing
         weight = convolution.canonical(weight)
         if groups != len(weight):  # one output channel of each group: groups are taken for channels
             weight = weight.swapaxes(0, 1)
-        return _driver.Packed(_isa.kernels.PACK[weight.dtype.name], weight, width)
+        return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
 
     def task(self, geometry, layout, threads):
         shape = _shape(geometry, layout, threads)
@@ -48,7 +48,7 @@ class Tiled:
             threads=threads if geometry.flops > SERIAL_FLOPS else 1,
             workspace_bytes=elements * geometry.convolution.dtype.itemsize,
             flops=geometry.flops,
-            packing=(shape.groups, tiling.channel_tile),
+            packing=(shape.groups, tiling.channel_tile, shape.dtype),
             kernel=tiling.name,
         )
 
