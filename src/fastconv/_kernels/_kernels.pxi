@@ -68,6 +68,7 @@ include "_pack_weights.pxi"
 include "_grad_weight.pxi"
 include "_dots.pxi"
 include "_outer.pxi"
+include "_grad_weight_channelwise.pxi"
 include "_peak.pxi"
 
 
