@@ -19,8 +19,10 @@ PARTS_BYTES = 1 << 21  # of parts that are added up
 # Costs, in cycles
 DOTS = 1.4  # one vector multiply-add of two loaded operands
 REDUCE = 3.0  # adding up the lanes of one sum
-TURN = 0.7  # transposing one element
+TURN = 0.6  # transposing one element
 OUTER = 1.1  # one vector multiply-add of an outer product
+STAGE_ROW = 15.0  # finding a row of input, and its borders
+STAGE_ELEMENT = 0.16  # copying one element of it, of every `stride`-th one
 ITEM = 600.0  # what a block costs beside
 
 
@@ -95,6 +97,8 @@ def _dots(geometry, axes):
     rows = balanced(most_rows, max(kernels.DOT_SIZES))
     stage = Stage.of(axes, block)
     steps = block[1] * (width // lanes + (1.5 if width % lanes else 0))
+    staging = stage.rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * w.stride * STAGE_ELEMENT)
+    sums = g.o * products * (steps * DOTS + REDUCE)
     yield Cut(
         form="dots",
         block=block,
@@ -104,7 +108,7 @@ def _dots(geometry, axes):
         rows=rows,
         taps=balanced(most_taps, kernels.DOT_SIZES[rows]),
         over_rows=over_rows,
-        cost=blocks(g, axes, block) * g.groups * (g.o * products * (steps * DOTS + REDUCE) + ITEM),
+        cost=blocks(g, axes, block) * g.groups * (sums + g.c * staging + ITEM),
     )
 
 
