@@ -4,15 +4,18 @@
 `show_config` tell how and on what it is computed.
 """
 
+from . import initializers
 from ._config import show_config
 from ._explain import Explanation
 from ._plan import Plan
 from ._threads import get_num_threads, num_threads, set_num_threads
 from ._version import __version__
 from .functional import conv, conv1d, conv2d, conv3d, conv_output_shape, explain, plan
+from .layers import Parameter
 
 __all__ = [
     "Explanation",
+    "Parameter",
     "Plan",
     "__version__",
     "conv",
@@ -22,6 +25,7 @@ __all__ = [
     "conv_output_shape",
     "explain",
     "get_num_threads",
+    "initializers",
     "num_threads",
     "plan",
     "set_num_threads",

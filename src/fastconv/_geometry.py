@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _activations
 from ._algorithms import algorithm_name
-from ._errors import integer, one_of, sequence
+from ._errors import flag, integer, one_of, sequence
 from ._padding import AxisMap, canonical_mode
 
 MOST_BYTES = 2**63 - 1
@@ -99,7 +99,7 @@ class Convolution:
             padding=_padding(arguments.padding, rank, kernel, dilation),
             padding_mode=canonical_mode(arguments.padding_mode, padding_value),
             padding_value=padding_value,
-            flip_kernel=_flag("flip_kernel", arguments.flip_kernel),
+            flip_kernel=flag("flip_kernel", arguments.flip_kernel),
             activation=_fused(arguments.activation),
             data_format=_name("data_format", arguments.data_format, CHANNELS_LAST),
             precision=_name("precision", arguments.precision, PRECISIONS),
@@ -351,12 +351,6 @@ def _padding_value(value, dtype):
         raise TypeError(f"padding_value={value!r} has type {type(value).__name__}; wanted a real number")
     with np.errstate(all="ignore"):
         return float(dtype.type(value)) + 0.0  # no negative zero
-
-
-def _flag(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}={value!r} has type {type(value).__name__}; wanted True or False")
-    return bool(value)
 
 
 def _name(name, value, allowed):

@@ -1,0 +1,176 @@
+"""The values of named parameters, out of them and into them, and in files.
+
+A state is a dictionary name → array. A file holds one, with the name and the version of this format, and nothing that
+runs when it is read: no pickle. It is written beside its place and renamed, so that what stood there stays whole if
+writing fails.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from .._arrays import FLOAT32, FLOAT64, as_array, cast
+
+FORMAT = {"format": "fastconv state", "version": "1"}
+STORED = (FLOAT32, FLOAT64)
+
+
+def state_of(named_parameters):
+    """The values of parameters by name, copied."""
+    return {name: parameter.value.copy() for name, parameter in dict(named_parameters).items()}
+
+
+def load_state(named_parameters, state):
+    """Set every parameter to its array in `state`; if anything does not fit, change nothing and say what."""
+    parameters = dict(named_parameters)
+    _check_mapping(state)
+    problems = [f"no {name!r}" for name in parameters if name not in state]
+    problems += [f"{name!r} is no parameter here" for name in state if name not in parameters]
+    arrays = {name: as_array(f"state[{name!r}]", state[name]) for name in parameters if name in state}
+    for name, array in arrays.items():
+        wanted = parameters[name]
+        if array.dtype.kind != "f":
+            problems.append(f"{name!r} has dtype {array.dtype}, wanted {wanted.dtype}")
+        if array.shape != wanted.shape:
+            problems.append(f"{name!r} has shape {array.shape}, wanted {wanted.shape}")
+    problems += _contradictions(parameters, arrays)
+    if problems:
+        raise ValueError(f"state does not fit: {'; '.join(problems)}")
+    for name, array in arrays.items():
+        parameters[name].value = cast(array, parameters[name].dtype)
+
+
+def _check_mapping(state):
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state has type {type(state).__name__}; wanted a mapping of names to arrays")
+
+
+def _contradictions(parameters, arrays):
+    """Names of one shared parameter, whose arrays differ."""
+    first = {}
+    for name, array in arrays.items():
+        other = first.setdefault(id(parameters[name]), name)
+        if not np.array_equal(array, arrays[other], equal_nan=array.dtype.kind == "f"):
+            yield f"{other!r} and {name!r} differ, and are one shared parameter"
+
+
+def save(path, state):
+    """Write `state` to a file, ``.npz`` or ``.safetensors``: the whole file or none."""
+    _check_mapping(state)
+    path = _path(path)
+    write, _ = _by_suffix(path, FILES)
+    arrays = {name: _storable(f"state[{name!r}]", name, array) for name, array in state.items()}
+    place = Path(os.path.realpath(path))  # where path is a link, what it points to is replaced
+    beside = place.with_name(f"{place.name}.{uuid4().hex}")
+    try:
+        with open(beside, "xb") as file:
+            write(file, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, place)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def load(path):
+    """The state that `save` wrote to a file."""
+    path = _path(path)
+    _, read = _by_suffix(path, FILES)
+    with reading(path):
+        entries, labels = read(path)
+        for label, wanted in FORMAT.items():
+            if label not in labels:
+                raise ValueError(f"it has no {label}; wanted {wanted!r}, as save writes it")
+            if labels[label] != wanted:
+                raise ValueError(f"its {label} is {labels[label]!r}; wanted {wanted!r}")
+        return {name: _storable(f"its entry {name!r}", name, array) for name, array in entries.items()}
+
+
+@contextmanager
+def reading(path):
+    """Whatever is wrong with a file, as a ValueError that names it; that it cannot be opened, as it is."""
+    with open(path, "rb"):
+        pass
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # what damaged files make libraries raise has no end
+        raise ValueError(f"cannot load {os.fspath(path)!r}: {error}") from error
+
+
+def _storable(what, name, array):
+    """`array` as what files hold, in C order and native byte order."""
+    if not isinstance(name, str) or name.startswith("__"):  # names of entries about the file begin like that
+        raise ValueError(f"{what} has a name that is no parameter's; wanted a string that does not begin with '__'")
+    array = as_array(what, array)
+    if array.dtype.newbyteorder("=") not in STORED:
+        raise TypeError(f"{what} has dtype {array.dtype}; wanted float32 or float64")
+    return array.astype(array.dtype.type, order="C", copy=False)
+
+
+def _path(path):
+    try:
+        return Path(os.fsdecode(path))
+    except TypeError:
+        raise TypeError(f"path has type {type(path).__name__}; wanted a string or a path") from None
+
+
+def _by_suffix(path, table):
+    if path.suffix not in table:
+        raise ValueError(f"path={os.fspath(path)!r} ends in {path.suffix!r}; wanted {' or '.join(table)}")
+    return table[path.suffix]
+
+
+def _write_npz(file, arrays):
+    labels = {f"__{label}__": np.array(text) for label, text in FORMAT.items()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in (labels | arrays).items():
+            # numpy.savez takes names as keyword arguments, of which some are its own; and a ZipInfo has no date in it
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def read_npz(path):
+    """Entries of an ``.npz`` file, and what it says about itself."""
+    entries = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            if name == member or name in entries:
+                raise ValueError(f"its entry {member!r} is no array, or there are two of it")
+            with archive.open(member) as entry:
+                entries[name] = np.lib.format.read_array(entry, allow_pickle=False)
+                if entry.read(1):  # which also compares the checksum
+                    raise ValueError(f"its entry {member!r} is longer than its array")
+    labels = {label: entries.pop(f"__{label}__") for label in FORMAT if f"__{label}__" in entries}
+    return entries, {label: str(text) for label, text in labels.items()}
+
+
+def _safetensors():
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "files that end in .safetensors need the library of that name: pip install 'fastconv[safetensors]'"
+        ) from error
+    return safetensors
+
+
+def _write_safetensors(file, arrays):
+    file.write(_safetensors().numpy.save(arrays, metadata=FORMAT))
+
+
+def read_safetensors(path):
+    """Entries of a ``.safetensors`` file, and what it says about itself."""
+    with _safetensors().safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+FILES = {".npz": (_write_npz, read_npz), ".safetensors": (_write_safetensors, read_safetensors)}
