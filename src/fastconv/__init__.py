@@ -11,9 +11,11 @@ from ._plan import Plan
 from ._threads import get_num_threads, num_threads, set_num_threads
 from ._version import __version__
 from .functional import conv, conv1d, conv2d, conv3d, conv_output_shape, explain, plan
-from .layers import Parameter
+from .layers import SGD, Adam, Parameter
 
 __all__ = [
+    "SGD",
+    "Adam",
     "Explanation",
     "Parameter",
     "Plan",
