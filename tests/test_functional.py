@@ -51,7 +51,8 @@ def test_arguments_stand_in_the_order_of_pytorch():
     assert names[:7] == ["x", "weight", "bias", "stride", "padding", "dilation", "groups"]
     for function in (fastconv.conv1d, fastconv.conv3d, fastconv.conv):
         assert inspect.signature(function) == inspect.signature(fastconv.conv2d)
-    assert list(inspect.signature(fastconv.plan).parameters) == [*names[1:-1], "input_shape"]
+    own = ["transposed", "output_padding", "output_size", "input_shape"]
+    assert list(inspect.signature(fastconv.plan).parameters) == [*names[1:-1], *own]
     assert list(inspect.signature(fastconv.explain).parameters) == ["x_shape", "weight_shape", *names[3:-1], "dtype"]
     x, w, b = np.ones((1, 2, 9, 9)), np.ones((4, 1, 3, 3)), np.arange(4.0)
     np.testing.assert_array_equal(

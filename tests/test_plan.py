@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import cases, integers, witness
 
 import fastconv
-from fastconv import functional
+from fastconv import _call
 from fastconv._cache import Bounded, typed
 
 
@@ -146,7 +146,7 @@ def test_caches_are_bounded():
     x = np.ones((1, 40))
     for value in range(300):
         fastconv.conv1d(x, np.ones((1, 1, 3)), padding=1, padding_value=float(value))
-    assert len(functional._TASKS) <= functional._TASKS.limit == 256
+    assert len(_call._KEPT) <= _call._KEPT.limit == 256
     cache = Bounded(3)
     for i in range(10):
         cache.put(i, i)

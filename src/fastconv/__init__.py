@@ -10,7 +10,21 @@ from ._explain import Explanation
 from ._plan import Plan
 from ._threads import get_num_threads, num_threads, set_num_threads
 from ._version import __version__
-from .functional import conv, conv1d, conv2d, conv3d, conv_output_shape, explain, plan
+from .functional import (
+    conv,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_output_shape,
+    conv_transpose,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    conv_transpose_output_shape,
+    explain,
+    plan,
+)
+from .gradients import conv_backward, conv_transpose_backward
 from .layers import SGD, Adam, Parameter
 
 __all__ = [
@@ -24,7 +38,14 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_backward",
     "conv_output_shape",
+    "conv_transpose",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "conv_transpose_backward",
+    "conv_transpose_output_shape",
     "explain",
     "get_num_threads",
     "initializers",

@@ -45,6 +45,43 @@ def _identity(x):
     return x
 
 
+def _d_relu(x):
+    return np.where(x <= 0, x.dtype.type(0), x.dtype.type(1))
+
+
+def _d_relu6(x):
+    return np.where((x <= 0) | (x >= 6), x.dtype.type(0), x.dtype.type(1))
+
+
+def _d_leaky_relu(x):
+    return np.where(x > 0, x.dtype.type(1), x.dtype.type(0.01))
+
+
+def _d_sigmoid(x):
+    y = _sigmoid(x)
+    return y * (1 - y)
+
+
+def _d_tanh(x):
+    return 1 - np.square(np.tanh(x))
+
+
+def _d_silu(x):
+    y = _sigmoid(x)
+    return y * (1 + x * (1 - y))
+
+
+def _d_gelu(x):
+    from scipy.special import erf
+
+    root = x.dtype.type(0.5**0.5)
+    return 0.5 * (1 + erf(x * root)) + x * np.exp(-0.5 * x * x) * x.dtype.type((2 * np.pi) ** -0.5)
+
+
+def _d_hardswish(x):
+    return np.where(x <= -3, x.dtype.type(0), np.where(x < 3, x / 3 + x.dtype.type(0.5), x.dtype.type(1)))
+
+
 @dataclass(frozen=True, eq=False)
 class Activation:
     """An entry of `TABLE`, or what a caller gave instead.
@@ -60,19 +97,19 @@ class Activation:
     analytic: bool = False
 
 
-NONE = Activation("none", 0, _identity, analytic=True)
+NONE = Activation("none", 0, _identity, np.ones_like, analytic=True)
 
 TABLE = {
     entry.name: entry
     for entry in [
-        Activation("relu", 1, _relu),
-        Activation("relu6", 2, _relu6),
-        Activation("leaky_relu", 3, _leaky_relu),
-        Activation("sigmoid", 4, _sigmoid, analytic=True),
-        Activation("tanh", 5, np.tanh, analytic=True),
-        Activation("silu", 6, _silu, analytic=True),
-        Activation("gelu", 7, _gelu),
-        Activation("hardswish", 8, _hardswish),
+        Activation("relu", 1, _relu, _d_relu),
+        Activation("relu6", 2, _relu6, _d_relu6),
+        Activation("leaky_relu", 3, _leaky_relu, _d_leaky_relu),
+        Activation("sigmoid", 4, _sigmoid, _d_sigmoid, analytic=True),
+        Activation("tanh", 5, np.tanh, _d_tanh, analytic=True),
+        Activation("silu", 6, _silu, _d_silu, analytic=True),
+        Activation("gelu", 7, _gelu, _d_gelu),
+        Activation("hardswish", 8, _hardswish, _d_hardswish),
     ]
 }
 

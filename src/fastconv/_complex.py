@@ -4,8 +4,8 @@ import numpy as np
 
 from . import _activations
 from ._arrays import cast, output, promote
-from ._geometry import Convolution
 from ._padding import canonical_mode
+from ._plan import tasks_of
 
 
 def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
@@ -22,7 +22,7 @@ def complex_forward(forward, rank, x, weight, bias, arguments, types, out):
     bias_shape = None if bias is None else bias.shape
     if bias is not None:
         promote(bias=bias.dtype)
-    shape = Convolution.parse(rank, weight.shape, bias_shape, types.of_parts, arguments).at(x.shape).out_shape
+    shape = tasks_of(rank, weight.shape, bias_shape, types.of_parts, arguments).geometry(x.shape).out_shape
     out = output(out, shape, types.result, x=x, weight=weight, bias=bias)
 
     (a, b), (c, d) = _parts(x), _parts(weight)

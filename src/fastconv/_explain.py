@@ -43,13 +43,14 @@ class Explanation:
 
     @classmethod
     def of(cls, prepared):
-        """The explanation of a ``_tasks.Prepared``."""
+        """The explanation of what a ``_tasks.Tasks`` has prepared."""
+        parts = prepared.parts
         return cls(
-            algorithm=prepared.algorithm.name,
-            kernel=prepared.task.kernel,
-            declined=declined(prepared.geometry),
+            algorithm=_names(part.algorithm.name for part in parts),
+            kernel=_names(part.task.kernel for part in parts),
+            declined={name: why for part in parts for name, why in declined(part.geometry).items()},
             flops=prepared.geometry.flops,
-            workspace_bytes=prepared.task.workspace_bytes,
+            workspace_bytes=max((part.task.workspace_bytes for part in parts), default=0),
         )
 
     def __str__(self):
@@ -57,3 +58,8 @@ class Explanation:
         rows |= {f"not {name}": why for name, why in self.declined.items()}
         width = max(map(len, rows))
         return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
+
+
+def _names(names):
+    """Each once; nothing runs where there is nothing to multiply."""
+    return ", ".join(dict.fromkeys(names)) or "none"

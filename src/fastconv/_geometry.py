@@ -47,7 +47,7 @@ class Convolution:
 
     Channels are counted over all groups. `padding` is ``"same"`` or three pairs (before, after); `dtype` is what is
     computed in, float32 or float64; `activation` is what the kernels apply, an entry of the table or
-    ``_activations.NONE``.
+    ``_activations.NONE``. `outputs` are the sizes of the output where they may be fewer than there is room for.
     """
 
     rank: int
@@ -68,23 +68,25 @@ class Convolution:
     precision: str
     algorithm: str
     dtype: np.dtype
+    outputs: tuple | None = None
 
     @classmethod
-    def parse(cls, rank, weight_shape, bias_shape, types, arguments):
+    def parse(cls, rank, weight_shape, bias_shape, types, arguments, axes=("out_channels", "in_channels")):
         """Check everything that can be checked without an input.
 
-        `rank` None takes the rank from the weight; `types` are the ``_arrays.Types`` of the call.
+        `rank` None takes the rank from the weight; `types` are the ``_arrays.Types`` of the call; `axes` is what errors
+        call the weight's axes of channels.
         """
-        rank = _rank(rank, weight_shape)
+        rank = _rank(rank, weight_shape, axes)
         out_channels, channels, *kernel = weight_shape
         if min(weight_shape) < 1:
             raise ValueError(f"weight has shape {weight_shape}; wanted at least 1 along every axis")
-        _check_bytes(prod(weight_shape) * types.computed.itemsize, f"weight of shape {tuple(weight_shape)} is an array")
+        check_bytes(prod(weight_shape) * types.computed.itemsize, f"weight of shape {tuple(weight_shape)} is an array")
         groups = integer("groups", arguments.groups, 1)
         if out_channels % groups:
-            raise ValueError(f"groups={groups} does not divide out_channels={out_channels}")
-        kernel = _unit_axes(kernel)
-        dilation = _per_axis("dilation", arguments.dilation, rank)
+            raise ValueError(f"groups={groups} does not divide {axes[0]}={out_channels}")
+        kernel = unit_axes(kernel)
+        dilation = per_axis("dilation", arguments.dilation, rank)
         padding_value = _padding_value(arguments.padding_value, types.result)
         return cls(
             rank=rank,
@@ -92,9 +94,9 @@ class Convolution:
             out_channels=out_channels,
             groups=groups,
             weight_shape=tuple(weight_shape),
-            bias_shape=_bias_shape(bias_shape, out_channels, rank),
+            bias_shape=checked_bias(bias_shape, out_channels, rank),
             kernel=kernel,
-            stride=_per_axis("stride", arguments.stride, rank),
+            stride=per_axis("stride", arguments.stride, rank),
             dilation=dilation,
             padding=_padding(arguments.padding, rank, kernel, dilation),
             padding_mode=canonical_mode(arguments.padding_mode, padding_value),
@@ -117,16 +119,12 @@ class Convolution:
                 f"x has {channels} channels (shape {x_shape}, {self.data_format}) where weight of shape "
                 f"{self.weight_shape} with groups={self.groups} wants {self.in_channels}"
             )
-        axes = [self._axis(axis, size) for axis, size in enumerate(_unit_axes(spatial))]
+        axes = [self._axis(axis, size) for axis, size in enumerate(unit_axes(spatial))]
         stride, dilation, pads, out, maps = map(tuple, zip(*axes, strict=True))
         public_out = out[3 - self.rank :]
-        if self.bias_shape is not None and self.bias_shape[1:] not in ((), public_out):
-            raise ValueError(
-                f"bias has shape {self.bias_shape}; wanted {(self.out_channels,)}, or "
-                f"{(self.out_channels, *public_out)} for a bias of its own at every position of the output"
-            )
+        check_untied(self.bias_shape, self.out_channels, public_out)
         out_shape = self.join(batch_shape, self.out_channels, public_out)
-        _check_bytes(
+        check_bytes(
             prod(out_shape) * self.dtype.itemsize,
             f"x of shape {x_shape} and weight of shape {self.weight_shape} give an output of shape {out_shape}",
         )
@@ -139,7 +137,7 @@ class Convolution:
             groups=self.groups,
             c=self.in_channels // self.groups,
             o=self.out_channels // self.groups,
-            size=_unit_axes(spatial),
+            size=unit_axes(spatial),
             out=out,
             kernel=self.kernel,
             stride=stride,
@@ -182,8 +180,9 @@ class Convolution:
         """Stride, dilation, pads, output size and index map of one axis."""
         kernel, stride, dilation = self.kernel[axis], self.stride[axis], self.dilation[axis]
         reach = dilation * (kernel - 1) + 1  # positions from the first tap to the last
-        same = self.padding == "same"
-        if same:
+        if self.outputs is not None:
+            (before, after), out = self.padding[axis], self.outputs[axis]
+        elif self.padding == "same":
             out = -(-size // stride)
             total = max(0, (out - 1) * stride + reach - size) if out else 0
             before, after = total // 2, total - total // 2
@@ -241,6 +240,11 @@ class Geometry:
     maps: tuple
 
     @property
+    def indices(self):
+        """Entries of the tables that a task of it holds."""
+        return prod(self.kernel) + sum(axis.border for axis in self.maps)
+
+    @property
     def flops(self):
         """Two for each multiply-add of the direct sum, those with padding included."""
         return 2 * self.n * self.groups * self.o * self.c * prod(self.kernel) * prod(self.out)
@@ -281,26 +285,26 @@ def _one_stride(sizes, strides):
     return axes[-1][1] if axes else 0
 
 
-def _check_bytes(count, what):
+def check_bytes(count, what):
     if count > MOST_BYTES:
         raise ValueError(f"{what}: {count} bytes, more than {MOST_BYTES}")
 
 
-def _unit_axes(spatial):
-    return (1,) * (3 - len(spatial)) + tuple(spatial)
+def unit_axes(spatial, front=1):
+    return (front,) * (3 - len(spatial)) + tuple(spatial)
 
 
-def _rank(rank, weight_shape):
+def _rank(rank, weight_shape, axes):
     wanted = {None: "3, 4 or 5", 1: "3", 2: "4", 3: "5"}[rank]
     if len(weight_shape) not in ((3, 4, 5) if rank is None else (rank + 2,)):
         raise ValueError(
             f"weight has {len(weight_shape)} axes (shape {tuple(weight_shape)}); wanted {wanted}: "
-            "(out_channels, in_channels // groups, *kernel)"
+            f"({axes[0]}, {axes[1]} // groups, *kernel)"
         )
     return len(weight_shape) - 2
 
 
-def _bias_shape(shape, out_channels, rank):
+def checked_bias(shape, out_channels, rank):
     if shape is not None and (len(shape) not in (1, rank + 1) or shape[0] != out_channels):
         raise ValueError(
             f"bias has shape {tuple(shape)}; wanted {(out_channels,)}, or ({out_channels}, *output_spatial) with "
@@ -309,14 +313,23 @@ def _bias_shape(shape, out_channels, rank):
     return None if shape is None else tuple(shape)
 
 
-def _per_axis(name, value, rank):
-    """A positive integer, or one for each spatial axis, as a triple."""
+def check_untied(shape, out_channels, spatial):
+    """Refuse a bias that is neither tied nor of the output's spatial shape."""
+    if shape is not None and shape[1:] not in ((), spatial):
+        raise ValueError(
+            f"bias has shape {shape}; wanted {(out_channels,)}, or {(out_channels, *spatial)} for a bias of its own at "
+            "every position of the output"
+        )
+
+
+def per_axis(name, value, rank, least=1, front=1):
+    """An integer of at least `least`, or one for each spatial axis, as a triple with `front` on unit axes."""
     values = sequence(value)
     if values is None:
         values = [value] * rank
     if len(values) != rank:
         raise ValueError(f"{name}={value!r} has {len(values)} entries; wanted 1 for each of {rank} spatial axes")
-    return _unit_axes([integer(name, entry, 1) for entry in values])
+    return unit_axes([integer(name, entry, least) for entry in values], front)
 
 
 def _padding(value, rank, kernel, dilation):

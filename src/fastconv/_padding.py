@@ -6,10 +6,13 @@ negative) to the element that stands there, or to -1 for the constant. Nothing e
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from ._errors import one_of
+
+CHAIN = 128  # numbers that are added one after the other; longer chains lose too much in float32
 
 
 def _constant(position, size):
@@ -98,6 +101,13 @@ class AxisMap:
     def tail(self):
         return self.source(self.before + self.size, self.read)
 
+    @cached_property
+    def inverse(self):
+        """The `Inverse` of the border."""
+        tail = self.before + self.size
+        positions = np.append(np.arange(len(self.head)), np.arange(tail, tail + len(self.tail)))
+        return Inverse.of(positions, np.append(self.head, self.tail))
+
     def source(self, start, stop):
         """The element (-1: the constant) at each of the padded positions ``start .. stop - 1``."""
         position = np.arange(start, max(start, stop), dtype=np.int64) - self.before
@@ -105,3 +115,28 @@ class AxisMap:
         source = MODES[self.mode](position, self.size) if position.size else position
         source.flags.writeable = False  # shared by every thread
         return source
+
+
+class Inverse(NamedTuple):
+    """Where the border's positions go back to, so that each element is the sum of neighbours.
+
+    `sums` are what ``numpy.add.reduceat`` takes one after the other, until there is one sum for each element.
+    """
+
+    positions: np.ndarray
+    sums: tuple
+    elements: np.ndarray
+
+    @classmethod
+    def of(cls, positions, elements):
+        order = np.argsort(elements, kind="stable")
+        positions, elements = positions[order], elements[order]
+        sums = []
+        while True:
+            new = np.append(True, elements[1:] != elements[:-1])[: len(elements)]
+            first = np.flatnonzero(new)
+            if len(first) == len(elements):
+                return cls(positions, tuple(sums), elements)
+            within = np.arange(len(elements)) - first[np.cumsum(new) - 1]
+            sums.append(np.flatnonzero(within % CHAIN == 0))
+            elements = elements[sums[-1]]

@@ -7,9 +7,11 @@ from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contigu
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
-from ._geometry import Convolution
+from ._geometry import Arguments, Convolution
+from ._grad_input import GradInputTasks
 from ._tasks import Tasks
 from ._threads import get_num_threads
+from ._transposed import Transposed, TransposedArguments
 
 
 class Plan:
@@ -174,7 +176,7 @@ class Plan:
         """The weights as a task wants them."""
         packed = self._packed.get(ready.packing)
         if packed is None:
-            packed = ready.algorithm.pack(self.tasks.convolution, self._weight, ready.task.packing)
+            packed = ready.pack(self._weight)
             self._packed.put(ready.packing, packed)
         return packed
 
@@ -187,15 +189,24 @@ def plan_of(weight, bias, arguments, input_shape):
         raise TypeError(f"weight has dtype {weight.dtype}; wanted real numbers: complex ones are for the functions")
     bias = None if bias is None else as_real("bias", bias, types)
     bias_shape = None if bias is None else bias.shape
-    convolution = Convolution.parse(None, weight.shape, bias_shape, types, arguments)
+    tasks = tasks_of(None, weight.shape, bias_shape, types, arguments)
     input_shape = None if input_shape is None else as_shape("input_shape", input_shape)
     if input_shape is not None:
-        convolution.at(input_shape)
+        tasks.geometry(input_shape)
     return Plan(
-        Tasks(convolution),
+        tasks,
         types,
         np.array(weight, types.computed, order="C"),
         None if bias is None else contiguous(bias.copy(), types.result, types.computed),
         _activations.afterwards(arguments.activation),
         input_shape=input_shape,
     )
+
+
+def tasks_of(rank, weight_shape, bias_shape, types, arguments, **options):
+    """The `Tasks` of the operation that the arguments are those of."""
+    operation, tasks = _OPERATIONS[type(arguments)]
+    return tasks(operation.parse(rank, weight_shape, bias_shape, types, arguments), **options)
+
+
+_OPERATIONS = {Arguments: (Convolution, Tasks), TransposedArguments: (Transposed, GradInputTasks)}

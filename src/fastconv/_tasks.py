@@ -4,7 +4,6 @@ Nothing in here depends on the values of any array.
 """
 
 from dataclasses import replace
-from math import prod
 from typing import NamedTuple
 
 from ._algorithms import choose
@@ -28,9 +27,34 @@ class Prepared(NamedTuple):
     algorithm: object
     geometry: Geometry
 
+    @classmethod
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads):
+        """None where batch axes cannot be walked as one. Strides are those of `Tasks.prepare`, none of them implied."""
+        itemsize = geometry.convolution.dtype.itemsize
+        x, add, out = (
+            strides and geometry.strides(strides, itemsize) for strides in (x_strides, add_strides, out_strides)
+        )
+        if x is None or out is None or (add is None and add_strides is not None):
+            return None
+        bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
+        algorithm = choose(geometry, threads)
+        task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
+        return cls(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
+
+    @property
+    def parts(self):
+        """The forward convolutions that it is made of."""
+        return (self,)
+
+    def pack(self, weight):
+        """The weights as the task wants them."""
+        return self.algorithm.pack(self.geometry.convolution, weight, self.task.packing)
+
 
 class Tasks:
     """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides."""
+
+    prepared = Prepared
 
     def __init__(self, convolution, limit=64):
         self.convolution = convolution
@@ -58,18 +82,11 @@ class Tasks:
         if found is not None:
             return found
         geometry = self.geometry(x_shape)
-        itemsize = self.convolution.dtype.itemsize
         if out_strides is None:
-            out_strides = contiguous_strides(geometry.out_shape, itemsize)
-        x, add, out = (
-            strides and geometry.strides(strides, itemsize) for strides in (x_strides, add_strides, out_strides)
-        )
-        if x is None or out is None or (add is None and add_strides is not None):
+            out_strides = contiguous_strides(geometry.out_shape, self.convolution.dtype.itemsize)
+        found = self.prepared.of(geometry, x_strides, add_strides, out_strides, bias_strides, threads)
+        if found is None:
             return None
-        bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
-        algorithm = choose(geometry, threads)
-        task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
-        found = Prepared(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
         if _is_large(geometry):
             return _LARGE.put((self.convolution, key), found)
         return self.ready.put(key, found)
@@ -85,4 +102,4 @@ class Tasks:
 
 
 def _is_large(geometry):
-    return prod(geometry.kernel) + sum(axis.border for axis in geometry.maps) > MOST_INDICES
+    return geometry.indices > MOST_INDICES

@@ -1,64 +1,31 @@
-"""The functions: convolutions of one call, the shapes of their results, and how they are computed.
-
-Each is a plan that is used once. What the arguments and shapes alone decide is kept in a small bounded cache; weights,
-and anything made from their values, never are.
-"""
-
-import inspect
-from functools import wraps
+"""The functions: convolutions of one call, the shapes of their results, and how they are computed."""
 
 import numpy as np
 
-from . import _activations
-from ._algorithms import forced
-from ._arrays import FLOAT32, as_array, as_real, as_shape, contiguous, contiguous_strides, output, promote
-from ._cache import Bounded, typed
-from ._complex import complex_forward
+from ._arrays import FLOAT32, as_shape, contiguous_strides, promote
+from ._call import call
 from ._explain import Explanation
-from ._geometry import Arguments, Convolution
-from ._plan import Plan, plan_of
+from ._geometry import Arguments, Convolution, flag
+from ._plan import plan_of
+from ._signatures import ARRAYS, PARAMETERS, TRANSPOSED_ARRAYS, TRANSPOSED_PARAMETERS, with_arguments
 from ._tasks import Tasks
 from ._threads import get_num_threads
+from ._transposed import Transposed, TransposedArguments
 
-__all__ = ["conv", "conv1d", "conv2d", "conv3d", "conv_output_shape", "explain", "plan"]
-
-PARAMETERS = """
-    stride, dilation : int or sequence of int
-        Step of the kernel over the input, and of the taps within the kernel; one number, or one for each spatial axis.
-    padding : int, sequence or {"valid", "same", "full"}
-        Positions that are added at both ends of each spatial axis: one number, or for each axis a number or a pair
-        (before, after). ``"valid"`` adds none, ``"same"`` as many as give ``ceil(size / stride)`` outputs (the odd one
-        at the end), ``"full"`` adds ``dilation * (kernel - 1)`` at both ends.
-    groups : int
-        Groups of channels that are convolved separately.
-    padding_mode : str
-        Where the values of padded positions come from: ``"constant"`` (``"zeros"``), ``"replicate"`` (``"edge"``,
-        ``"nearest"``), ``"symmetric"`` (``"symmetric-include-edge"``), ``"reflect"`` (``"symmetric-exclude-edge"``,
-        ``"mirror"``) or ``"circular"`` (``"wrap"``). A pad wider than the input repeats the rule.
-    padding_value : float
-        The constant.
-    flip_kernel : bool
-        False is the cross-correlation of neural networks, True the convolution of mathematics and signal processing.
-    activation : str, callable or pair of callables, optional
-        Applied to the result: ``"relu"``, ``"relu6"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"silu"``,
-        ``"gelu"``, ``"hardswish"``, a function of arrays, or a pair (function, derivative).
-    data_format : {"channels_first", "channels_last"}
-        Whether the channels stand before or after the spatial axes.
-    precision : {"default", "strict"}
-        ``"strict"`` sums products directly, in an order that depends on neither threads nor the size of the input.
-    algorithm : str
-        ``"auto"``, or an entry of the table of algorithms by name.
-""".strip()
-
-ARRAYS = """
-    weight : array_like
-        ``(out_channels, in_channels // groups, *kernel)``.
-    bias : array_like, optional
-        ``(out_channels,)``, or ``(out_channels, *output_spatial)`` for one of its own at every position.
-""".strip()
-
-_TASKS = Bounded(256)  # for one shape each, and few strides
-
+__all__ = [
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_output_shape",
+    "conv_transpose",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "conv_transpose_output_shape",
+    "explain",
+    "plan",
+]
 
 def _forward_function(name, rank, summary, example):
     """One of the forward functions. Their arguments, and the defaults, stand here and nowhere else."""
@@ -94,7 +61,7 @@ def _forward_function(name, rank, summary, example):
             precision,
             algorithm,
         )
-        return _forward(rank, x, weight, bias, arguments, out)
+        return call(rank, x, weight, bias, arguments, out)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{summary}
@@ -166,36 +133,127 @@ conv = _forward_function(
 )
 
 
-def _with_arguments(function):
-    """Spell out the parameters that all forward functions share where `function` says ``*arguments``."""
-    own = list(inspect.signature(function).parameters.values())
-    spread = next(at for at, parameter in enumerate(own) if parameter.kind is parameter.VAR_POSITIONAL)
-    first, last = own[:spread], own[spread + 1 :]
-    shared = [inspect.signature(conv).parameters[name] for name in Arguments._fields]
-    # positional ones before keyword-only ones; the sort is stable
-    signature = inspect.Signature(sorted([*first, *shared, *last], key=lambda parameter: parameter.kind))
+def _transposed_function(name, rank, summary, example):
+    """One of the functions of transposed convolutions. Their arguments, and the defaults, stand only here."""
 
-    @wraps(function)
-    def wrapper(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        positional = [given[parameter.name] for parameter in first + shared]
-        return function(*positional, **{parameter.name: given[parameter.name] for parameter in last})
+    def function(
+        x,
+        weight,
+        bias=None,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups=1,
+        dilation=1,
+        *,
+        output_size=None,
+        flip_kernel=False,
+        activation=None,
+        data_format="channels_first",
+        precision="default",
+        algorithm="auto",
+        out=None,
+    ):
+        arguments = TransposedArguments(
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            output_size,
+            flip_kernel,
+            activation,
+            data_format,
+            precision,
+            algorithm,
+        )
+        return call(rank, x, weight, bias, arguments, out)
 
-    wrapper.__signature__ = signature
-    wrapper.__doc__ = function.__doc__.replace("{arrays}", ARRAYS).replace("{parameters}", PARAMETERS)
-    return wrapper
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""{summary}
+
+    This is the adjoint of the convolution with the same weight and arguments: it takes arrays of the shape of that
+    one's result to the shape of its input.
+
+    Parameters
+    ----------
+    x : array_like
+        ``(*batch, channels, *spatial)``, or ``(*batch, *spatial, channels)`` with `data_format` ``"channels_last"``;
+        any number of batch axes, none included.
+    {TRANSPOSED_ARRAYS}
+    {TRANSPOSED_PARAMETERS}
+    out : ndarray, optional
+        Where to put the result: writable, of its exact shape and type, and apart from the inputs.
+
+    Returns
+    -------
+    ndarray
+        A new array, or `out`.
+
+    See Also
+    --------
+    plan : with ``transposed=True`` the same to be called often: faster.
+
+    Examples
+    --------
+    {example}
+    """
+    return function
 
 
-@_with_arguments
-def plan(weight, bias=None, *arguments, input_shape=None):
+conv_transpose1d = _transposed_function(
+    "conv_transpose1d",
+    1,
+    "Convolve signals, transposed.",
+    """>>> import numpy as np, fastconv
+    >>> fastconv.conv_transpose1d(np.array([[1, 2, 3]]), np.array([[[1, 10]]]), stride=2)
+    array([[ 1., 10.,  2., 20.,  3., 30.]])""",
+)
+
+conv_transpose2d = _transposed_function(
+    "conv_transpose2d",
+    2,
+    "Convolve images, transposed.",
+    """>>> import numpy as np, fastconv
+    >>> fastconv.conv_transpose2d(np.ones((8, 14, 14)), np.ones((8, 3, 4, 4)), stride=2, padding=1).shape
+    (3, 28, 28)""",
+)
+
+conv_transpose3d = _transposed_function(
+    "conv_transpose3d",
+    3,
+    "Convolve volumes, transposed.",
+    """>>> import numpy as np, fastconv
+    >>> x, weight = np.ones((4, 3, 4, 4)), np.ones((4, 1, 3, 3, 3))
+    >>> fastconv.conv_transpose3d(x, weight, stride=2, output_size=(7, 9, 10)).shape
+    (1, 7, 9, 10)""",
+)
+
+conv_transpose = _transposed_function(
+    "conv_transpose",
+    None,
+    "Convolve arrays with one, two or three spatial axes, as many as the weight has, transposed.",
+    """>>> import numpy as np, fastconv
+    >>> fastconv.conv_transpose(np.ones((5, 4, 10)), np.ones((4, 1, 3)), padding="full").shape
+    (5, 1, 8)""",
+)
+
+
+@with_arguments(conv, Arguments._fields)
+def plan(
+    weight, bias=None, *arguments, transposed=False, output_padding=0, output_size=None, input_shape=None
+):
     """Prepare a convolution that is called often: copy and pack the weights, choose the algorithm.
 
     Parameters
     ----------
     {arrays}
     {parameters}
+    transposed : bool
+        Whether to prepare a transposed convolution: `weight`, `padding` and the next two are then what they are in
+        `conv_transpose`.
+    output_padding, output_size : int or sequence of int
+        Of transposed convolutions only.
     input_shape : tuple of int, optional
         The shape of the inputs, to prepare everything now. Other batch axes are allowed then, other spatial sizes not.
 
@@ -214,10 +272,19 @@ def plan(weight, bias=None, *arguments, input_shape=None):
     >>> p(np.array([[1.0, -1.0, 2.0]]), add=np.array([[1.0, 1.0]]))
     array([[0.5, 4.5]])
     """
-    return plan_of(weight, bias, Arguments(*arguments), input_shape)
+    arguments = Arguments(*arguments)
+    if flag("transposed", transposed):
+        own = {"output_padding": output_padding, "output_size": output_size}
+        arguments = TransposedArguments(**arguments._asdict(), **own)
+    elif output_size is not None or output_padding != 0:
+        raise ValueError(
+            f"output_padding={output_padding!r} and output_size={output_size!r} without transposed=True; "
+            "wanted 0 and None"
+        )
+    return plan_of(weight, bias, arguments, input_shape)
 
 
-@_with_arguments
+@with_arguments(conv, Arguments._fields)
 def conv_output_shape(input_shape, weight_shape, *arguments):
     """The shape of a convolution's result.
 
@@ -242,7 +309,32 @@ def conv_output_shape(input_shape, weight_shape, *arguments):
     return convolution.at(as_shape("input_shape", input_shape)).out_shape
 
 
-@_with_arguments
+@with_arguments(conv_transpose, TransposedArguments._fields)
+def conv_transpose_output_shape(input_shape, weight_shape, *arguments):
+    """The shape of a transposed convolution's result.
+
+    Parameters
+    ----------
+    input_shape, weight_shape : tuple of int
+        Shapes of `x` and `weight`.
+    {transposed_parameters}
+
+    Returns
+    -------
+    tuple of int
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.conv_transpose_output_shape((1, 17, 17), (1, 1, 3, 3), stride=2, padding=2)
+    (1, 31, 31)
+    """
+    weight_shape = as_shape("weight_shape", weight_shape)
+    operation = Transposed.parse(None, weight_shape, None, promote(dtype=FLOAT32), TransposedArguments(*arguments))
+    return operation.at(as_shape("input_shape", input_shape)).out_shape
+
+
+@with_arguments(conv, Arguments._fields)
 def explain(x_shape, weight_shape, *arguments, dtype="float32"):
     """How a convolution of these shapes is computed, and why.
 
@@ -271,39 +363,3 @@ def explain(x_shape, weight_shape, *arguments, dtype="float32"):
     tasks = Tasks(Convolution.parse(None, weight_shape, None, types, Arguments(*arguments)))
     strides = contiguous_strides(x_shape, types.computed.itemsize)
     return Explanation.of(tasks.prepare(x_shape, strides, None, None, None, get_num_threads()))
-
-
-def _forward(rank, x, weight, bias, arguments, out):
-    x, weight = as_array("x", x), as_array("weight", weight)
-    bias = None if bias is None else as_array("bias", bias)
-    types = promote(x=x.dtype, weight=weight.dtype)
-    bias_shape = None if bias is None else bias.shape
-    if types.is_complex:
-        return complex_forward(_forward, rank, x, weight, bias, arguments, types, out)
-    tasks = _tasks(rank, x.shape, weight.shape, bias_shape, types, arguments)
-    if bias is not None:
-        bias = as_real("bias", bias, types)
-    # before the weights are converted: nothing is copied for a call that cannot be
-    result = output(out, tasks.geometry(x.shape).out_shape, types.result, x=x, weight=weight, bias=bias)
-    plan = Plan(
-        tasks,
-        types,
-        contiguous(weight, types.computed),
-        None if bias is None else contiguous(bias, types.result, types.computed),
-        _activations.afterwards(arguments.activation),
-    )
-    plan.fill(x, None, result, out is None)
-    return result
-
-
-def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
-    """The `Tasks` of these arguments, kept from call to call for each shape of input."""
-    key = (rank, x_shape, weight_shape, bias_shape, types, forced(), *map(typed, arguments))
-    try:
-        found = _TASKS.get(key)
-    except TypeError:  # an argument that no key can hold: parsing it says which
-        found = None
-    if found is None:
-        found = Tasks(Convolution.parse(rank, weight_shape, bias_shape, types, arguments), limit=4)
-        _TASKS.put(key, found)
-    return found

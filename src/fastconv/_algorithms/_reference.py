@@ -46,7 +46,7 @@ class Task:
         g = self.geometry
         out = self.view(out, self.layout.out, g.o, g.out)
         with np.errstate(all="ignore"):  # overflow and NaN are values here, as in the kernels
-            total = self.sums(self.padded(self.view(x, self.layout.x, g.c, g.size)), packed)
+            total = self.sums(padded(g, self.view(x, self.layout.x, g.c, g.size)), packed)
             if bias is not None:
                 total += self.view(bias, (0, *self.layout.bias), g.o, g.out)
             if add is not None:
@@ -61,23 +61,9 @@ class Task:
         for first in range(0, len(taps), CHAIN):
             part = np.zeros_like(total)
             for channel, *tap in taps[first : first + CHAIN]:
-                window = tuple(
-                    slice(k * dilation, k * dilation + (out - 1) * stride + 1, stride)
-                    for k, dilation, out, stride in zip(tap, g.dilation, g.out, g.stride, strict=True)
-                )
-                part += weight[:, :, channel, *tap, None, None, None] * x[:, :, None, channel, *window]
+                part += weight[:, :, channel, *tap, None, None, None] * x[:, :, None, channel, *window(g, tap)]
             total += part
         return total
-
-    def padded(self, x):
-        """The positions that are read of (n, groups, c, d, h, w), gathered one axis after the other."""
-        for axis, axis_map in enumerate(self.geometry.maps, start=3):
-            source = axis_map.source(0, axis_map.read)
-            constant = np.expand_dims(source < 0, [*range(axis), *range(axis + 1, 6)])
-            if x.shape[axis] == 0:  # nothing to take from
-                x = np.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
-            x = np.where(constant, x.dtype.type(self.geometry.convolution.padding_value), x.take(source, axis))
-        return x
 
     def view(self, array, strides, channels, spatial):
         """`array` as (n, groups, channels, d, h, w)."""
@@ -89,3 +75,47 @@ class Task:
 
 
 REFERENCE = Reference()
+
+
+def grad_weight(geometry, x, grad_output):
+    """The gradient with respect to the weight: for every tap, grad_output times what the tap reads.
+
+    The arrays have the shapes of the geometry and its computed type; the result has the shape of the weight.
+    """
+    g = geometry
+    x = padded(g, _channels_first(g, x, g.c, g.size))
+    grad_output = _channels_first(g, grad_output, g.o, g.out)
+    gradient = np.zeros(g.convolution.weight_shape, x.dtype)
+    with np.errstate(all="ignore"):
+        for tap in product(*map(range, g.kernel)):
+            # a view of the result, turned round as the weight is
+            g.convolution.canonical(gradient)[..., *tap] = np.einsum(
+                "ngodhw,ngcdhw->goc", grad_output, x[..., *window(g, tap)], optimize=True
+            )
+    return gradient
+
+
+def _channels_first(geometry, array, channels, spatial):
+    """A public array as (n, groups, channels, d, h, w)."""
+    if geometry.convolution.data_format == "channels_last":
+        array = np.moveaxis(array, -1, -geometry.convolution.rank - 1)
+    return array.reshape(geometry.n, geometry.groups, channels, *spatial)
+
+
+def padded(geometry, x):
+    """The positions that are read of (n, groups, c, d, h, w), gathered one axis after the other."""
+    for axis, axis_map in enumerate(geometry.maps, start=3):
+        source = axis_map.source(0, axis_map.read)
+        constant = np.expand_dims(source < 0, [*range(axis), *range(axis + 1, 6)])
+        if x.shape[axis] == 0:  # nothing to take from
+            x = np.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+        x = np.where(constant, x.dtype.type(geometry.convolution.padding_value), x.take(source, axis))
+    return x
+
+
+def window(geometry, tap):
+    """What one tap reads of the padded positions: slices of the three axes."""
+    return tuple(
+        slice(k * dilation, k * dilation + (out - 1) * stride + 1, stride)
+        for k, dilation, out, stride in zip(tap, geometry.dilation, geometry.out, geometry.stride, strict=True)
+    )

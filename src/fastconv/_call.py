@@ -1,0 +1,60 @@
+"""One call of a function: a plan that is used once.
+
+What the arguments and shapes alone decide is kept in a small bounded cache; weights, and anything made from their
+values, never are.
+"""
+
+from . import _activations
+from ._algorithms import forced
+from ._arrays import as_array, as_real, contiguous, output, promote
+from ._cache import Bounded, typed
+from ._complex import complex_forward
+from ._plan import Plan, tasks_of
+
+_KEPT = Bounded(256)
+
+
+def call(rank, x, weight, bias, arguments, out):
+    """The convolution that the `arguments` describe."""
+    x, weight = as_array("x", x), as_array("weight", weight)
+    bias = None if bias is None else as_array("bias", bias)
+    types = promote(x=x.dtype, weight=weight.dtype)
+    bias_shape = None if bias is None else bias.shape
+    if types.is_complex:
+        return complex_forward(call, rank, x, weight, bias, arguments, types, out)
+    tasks = _tasks(rank, x.shape, weight.shape, bias_shape, types, arguments)
+    if bias is not None:
+        bias = as_real("bias", bias, types)
+    # before the weights are converted: nothing is copied for a call that cannot be
+    result = output(out, tasks.geometry(x.shape).out_shape, types.result, x=x, weight=weight, bias=bias)
+    plan = Plan(
+        tasks,
+        types,
+        contiguous(weight, types.computed),
+        None if bias is None else contiguous(bias, types.result, types.computed),
+        _activations.afterwards(arguments.activation),
+    )
+    plan.fill(x, None, result, out is None)
+    return result
+
+
+def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
+    """The `Tasks` of these arguments, for one shape of input and few strides."""
+
+    def make():
+        return tasks_of(rank, weight_shape, bias_shape, types, arguments, limit=4)
+
+    return kept((rank, x_shape, weight_shape, bias_shape, types), arguments, make)
+
+
+def kept(shapes, arguments, make):
+    """What `make` makes of these shapes and arguments, kept from call to call."""
+    key = (shapes, forced(), *map(typed, arguments))
+    try:
+        found = _KEPT.get(key)
+    except TypeError:  # an argument that no key can hold: parsing it says which
+        found = None
+    if found is None:
+        found = make()
+        _KEPT.put(key, found)
+    return found
