@@ -4,12 +4,13 @@
 `show_config` tell how and on what it is computed.
 """
 
-from . import initializers
+from . import conventions, initializers
 from ._config import show_config
 from ._explain import Explanation
 from ._plan import Plan
 from ._threads import get_num_threads, num_threads, set_num_threads
 from ._version import __version__
+from .conventions import load_weights
 from .functional import (
     conv,
     conv1d,
@@ -46,9 +47,11 @@ __all__ = [
     "conv_transpose3d",
     "conv_transpose_backward",
     "conv_transpose_output_shape",
+    "conventions",
     "explain",
     "get_num_threads",
     "initializers",
+    "load_weights",
     "num_threads",
     "plan",
     "set_num_threads",

@@ -55,7 +55,7 @@ class Parameter:
         self.learn_rate_factor = learn_rate_factor
         self.l2_factor = l2_factor
         array = self._typed("value", value, FLOATS)
-        self._value = array.astype(array.dtype.type)  # a copy, in native byte order
+        self._value = array.astype(array.dtype.type, order="C")  # a copy, in native byte order
         self._grad = None
         self._lock = Lock()
 

@@ -17,6 +17,7 @@ import numpy as np
 from .._arrays import FLOAT32, FLOAT64, as_array, cast
 
 FORMAT = {"format": "fastconv state", "version": "1"}
+LABELS = {label: f"__{label}__" for label in FORMAT}  # as entries of an .npz file
 STORED = (FLOAT32, FLOAT64)
 
 
@@ -62,8 +63,8 @@ def _contradictions(parameters, arrays):
 def save(path, state):
     """Write `state` to a file, ``.npz`` or ``.safetensors``: the whole file or none."""
     _check_mapping(state)
-    path = _path(path)
-    write, _ = _by_suffix(path, FILES)
+    path = as_path("path", path)
+    write = by_suffix(path, WRITERS)
     arrays = {name: _storable(f"state[{name!r}]", name, array) for name, array in state.items()}
     place = Path(os.path.realpath(path))  # where path is a link, what it points to is replaced
     beside = place.with_name(f"{place.name}.{uuid4().hex}")
@@ -80,10 +81,9 @@ def save(path, state):
 
 def load(path):
     """The state that `save` wrote to a file."""
-    path = _path(path)
-    _, read = _by_suffix(path, FILES)
+    path = as_path("path", path)
     with reading(path):
-        entries, labels = read(path)
+        entries, labels = by_suffix(path, READERS)(path)
         for label, wanted in FORMAT.items():
             if label not in labels:
                 raise ValueError(f"it has no {label}; wanted {wanted!r}, as save writes it")
@@ -107,29 +107,30 @@ def reading(path):
 
 def _storable(what, name, array):
     """`array` as what files hold, in C order and native byte order."""
-    if not isinstance(name, str) or name.startswith("__"):  # names of entries about the file begin like that
-        raise ValueError(f"{what} has a name that is no parameter's; wanted a string that does not begin with '__'")
+    if not isinstance(name, str) or name in LABELS.values():
+        raise ValueError(f"{what} has a name that is no parameter's")
     array = as_array(what, array)
     if array.dtype.newbyteorder("=") not in STORED:
         raise TypeError(f"{what} has dtype {array.dtype}; wanted float32 or float64")
     return array.astype(array.dtype.type, order="C", copy=False)
 
 
-def _path(path):
+def as_path(name, path):
     try:
         return Path(os.fsdecode(path))
     except TypeError:
-        raise TypeError(f"path has type {type(path).__name__}; wanted a string or a path") from None
+        raise TypeError(f"{name}={path!r} has type {type(path).__name__}; wanted a path") from None
 
 
-def _by_suffix(path, table):
+def by_suffix(path, table):
+    """What `table` has for files of this kind."""
     if path.suffix not in table:
-        raise ValueError(f"path={os.fspath(path)!r} ends in {path.suffix!r}; wanted {' or '.join(table)}")
+        raise ValueError(f"{os.fspath(path)!r} ends in {path.suffix!r}; wanted {' or '.join(table)}")
     return table[path.suffix]
 
 
 def _write_npz(file, arrays):
-    labels = {f"__{label}__": np.array(text) for label, text in FORMAT.items()}
+    labels = {LABELS[label]: np.array(text) for label, text in FORMAT.items()}
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in (labels | arrays).items():
             # numpy.savez takes names as keyword arguments, of which some are its own; and a ZipInfo has no date in it
@@ -137,7 +138,7 @@ def _write_npz(file, arrays):
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def read_npz(path):
+def _read_npz(path):
     """Entries of an ``.npz`` file, and what it says about itself."""
     entries = {}
     with zipfile.ZipFile(path) as archive:
@@ -149,8 +150,8 @@ def read_npz(path):
                 entries[name] = np.lib.format.read_array(entry, allow_pickle=False)
                 if entry.read(1):  # which also compares the checksum
                     raise ValueError(f"its entry {member!r} is longer than its array")
-    labels = {label: entries.pop(f"__{label}__") for label in FORMAT if f"__{label}__" in entries}
-    return entries, {label: str(text) for label, text in labels.items()}
+    labels = {label: str(entries.pop(name)) for label, name in LABELS.items() if name in entries}
+    return entries, labels
 
 
 def _safetensors():
@@ -167,10 +168,11 @@ def _write_safetensors(file, arrays):
     file.write(_safetensors().numpy.save(arrays, metadata=FORMAT))
 
 
-def read_safetensors(path):
+def _read_safetensors(path):
     """Entries of a ``.safetensors`` file, and what it says about itself."""
     with _safetensors().safe_open(path, framework="numpy") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-FILES = {".npz": (_write_npz, read_npz), ".safetensors": (_write_safetensors, read_safetensors)}
+WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
+READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}

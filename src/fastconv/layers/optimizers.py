@@ -66,7 +66,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _direction(self, gradient, state):
-        """What a step at learning rate 1 subtracts, and the next state, both apart from the arguments' arrays."""
+        """What a step at learning rate 1 subtracts, and the next state, which shares no memory with the gradient."""
 
 
 class SGD(Optimizer):
