@@ -26,14 +26,36 @@ from .functional import (
     plan,
 )
 from .gradients import conv_backward, conv_transpose_backward
-from .layers import SGD, Adam, Parameter
+from .layers import (
+    SGD,
+    Adam,
+    Conv,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Parameter,
+    Sequential,
+)
 
 __all__ = [
     "SGD",
     "Adam",
+    "Conv",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Explanation",
     "Parameter",
     "Plan",
+    "Sequential",
     "__version__",
     "conv",
     "conv1d",

@@ -1,0 +1,189 @@
+"""What layers make of an input, and what it costs, as a table."""
+
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from math import ceil, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from .._geometry import per_axis
+from ._others import named_parameters_of, output_shape_of
+from ._reading import weight_shape
+
+
+def _sizes(sizes):
+    return "×".join(map(str, sizes))
+
+
+def _bytes(count):
+    unit = "B"
+    for larger in ("kB", "MB", "GB"):
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+
+
+def _column(text=str, right=False):
+    """A field of `Row` that may be unknown, with how the table shows it."""
+    return field(default=None, metadata={"text": text, "align": str.rjust if right else str.ljust})
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer in an `Info`, or the total; what is not known is None.
+
+    Attributes
+    ----------
+    name, layer : str
+        The layer's name, after those of the chains that it stands in and dots; and its class.
+    output_shape : tuple of int or None
+    parameters : int
+        Numbers that are learned. The total counts shared ones once.
+    flops : int
+        Two for each multiply-add of the direct sum.
+    receptive_field : tuple of int
+        Positions of the first layer's input that one output depends on, along each spatial axis.
+    memory : int
+        Bytes of the parameters, of the output, and of what the algorithm works in.
+    algorithm : str
+    """
+
+    name: str | None = _column()
+    layer: str | None = _column()
+    output_shape: tuple | None = _column()
+    parameters: int | None = _column("{:,}".format, right=True)
+    flops: int | None = _column("{:,}".format, right=True)
+    receptive_field: tuple | None = _column(_sizes, right=True)
+    memory: int | None = _column(_bytes, right=True)
+    algorithm: str | None = _column()
+
+
+@dataclass(frozen=True)
+class Info:
+    """What layers make of an input, and what it costs; its ``str`` is a table.
+
+    The total is of what is known.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        The layers in the order of calls.
+    total : Row
+    """
+
+    rows: tuple
+    total: Row
+
+    def __str__(self):
+        columns = [_lines(column, [*self.rows, self.total]) for column in fields(Row)]
+        head, *rows, total = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        rule = "─" * max(map(len, (head, *rows, total)))
+        return "\n".join([head, rule, *rows, rule, total])
+
+
+def _lines(column, rows):
+    """A column of the table, its heading first."""
+    values = [getattr(row, column.name) for row in rows]
+    lines = [
+        column.name.replace("_", " "),
+        *("–" if value is None else column.metadata["text"](value) for value in values),
+    ]
+    return [column.metadata["align"](line, max(map(len, lines))) for line in lines]
+
+
+class Cost(NamedTuple):
+    """What a layer takes."""
+
+    output_shape: tuple | None
+    counts: dict  # identity of a parameter → its numbers, None where they are not known
+    windows: list | None = None
+    computing: dict = {}  # noqa: RUF012 — columns that are known where all sizes are
+
+
+def describe(layers, input_shape):
+    """The `Info` of pairs (name, layer) in the order of calls, for an input of this shape, which may be None."""
+    rows, found, counts, field, shape = [], {}, {}, (), input_shape
+    for name, layer in layers:
+        cost = _cost_of_convolution(layer, shape, found) if hasattr(layer, "_walk") else _cost_of_other(layer, shape)
+        counts |= cost.counts
+        shape, field = cost.output_shape, _through(field, cost.windows)
+        row = Row(name, type(layer).__name__, shape, _sum(cost.counts.values()), receptive_field=_rounded(field))
+        rows.append(replace(row, **cost.computing))
+    total = Row(
+        name="total",
+        output_shape=shape,
+        parameters=_sum(counts.values()),
+        flops=_sum_of_known(row.flops for row in rows),
+        receptive_field=_rounded(field),
+        memory=_sum_of_known(row.memory for row in rows),
+    )
+    return Info(tuple(rows), total)
+
+
+def _cost_of_other(layer, input_shape):
+    counts = {id(parameter): np.size(parameter.value) for _, parameter in named_parameters_of(layer)}
+    return Cost(output_shape_of(layer, input_shape), counts)
+
+
+def _cost_of_convolution(layer, input_shape, found):
+    if input_shape is None:  # what stands before it tells no shape
+        input_shape = layer._first_shape()
+    output_shape = layer._walk(input_shape, found)
+    known = found.get(layer) or layer._current()
+    shapes = {"weight": weight_shape(layer, known.in_channels), "bias": known.bias_shape}
+    counts = {}
+    for name, shape in shapes.items():
+        if shape is not None:
+            parameter = layer._parameter(name)
+            counts[(id(layer), name) if parameter is None else id(parameter)] = None if None in shape else prod(shape)
+    computing = {}
+    if None not in (*input_shape, *counts.values()):
+        weight = np.zeros(shapes["weight"], layer.dtype) if layer.weight is None else layer.weight.value
+        explanation = layer._functions.plan(weight, **layer._options()).explain(input_shape)
+        arrays = (prod(output_shape) + sum(counts.values())) * layer.dtype.itemsize
+        computing = {
+            "flops": explanation.flops,
+            "memory": arrays + explanation.workspace_bytes,
+            "algorithm": explanation.algorithm,
+        }
+    return Cost(output_shape, counts, _windows(layer), computing)
+
+
+def _windows(layer):
+    """For each axis, over how many positions the inputs of an output spread, and by how many the next one's are on."""
+    steps = (per_axis(name, getattr(layer, name), layer.rank)[-layer.rank :] for name in ("stride", "dilation"))
+    found = []
+    for kernel, stride, dilation in zip(layer.kernel_size, *steps, strict=True):
+        reach = dilation * (kernel - 1)
+        found.append((reach // stride + 1, Fraction(1, stride)) if layer._transposed else (reach + 1, stride))
+    return found
+
+
+def _through(field, windows):
+    """What an output sees of the first input, (size, step) along each axis, with one more layer; None: lost track."""
+    if field == () and windows is not None:
+        field = [(1, 1)] * len(windows)
+    if field is None or windows is None or len(field) != len(windows):
+        return None
+    return [
+        (size + (extent - 1) * step, step * stride)
+        for (size, step), (extent, stride) in zip(field, windows, strict=True)
+    ]
+
+
+def _rounded(field):
+    return tuple(ceil(size) for size, _ in field) if field else None
+
+
+def _sum(counts):
+    """None where one is not known."""
+    counts = list(counts)
+    return None if None in counts else sum(counts)
+
+
+def _sum_of_known(counts):
+    """None where none is known."""
+    counts = [count for count in counts if count is not None]
+    return sum(counts) if counts else None
