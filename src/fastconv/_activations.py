@@ -146,3 +146,11 @@ def apply(function, out):
         raise ValueError(f"activation returned an array of shape {result.shape}; wanted {out.shape}")
     if result is not out:
         np.copyto(out, result, casting="same_kind")
+
+
+def slope(activation, before):
+    """The derivative of an `Activation` at the pre-activation."""
+    derivative = np.asarray(activation.derivative(before))
+    if derivative.shape != before.shape:
+        raise ValueError(f"activation has a derivative that returned shape {derivative.shape}; wanted {before.shape}")
+    return derivative.astype(before.dtype, copy=False)

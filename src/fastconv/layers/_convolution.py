@@ -200,6 +200,8 @@ class ConvolutionLayer(Layer):
             channel_axis, spatial_axes = self._axes()
             if known.in_channels is None and len(input_shape) > self.rank:
                 known = known._replace(in_channels=input_shape[channel_axis])
+                if known.in_channels == 0:
+                    raise ValueError(f"x has 0 channels (shape {input_shape}); wanted at least 1, as weight has")
             shape = self._output_shape(input_shape, known.in_channels)
             if known.bias_shape is not None and self.untie_biases:
                 known = _fitted(known, [shape[axis] for axis in spatial_axes], input_shape[-self.rank - 1 :])

@@ -65,12 +65,11 @@ def read_bias_shape(layer, origin):
 def read_dtype(dtype):
     """float32 or float64, native."""
     try:
-        found = np.dtype(dtype)
+        if dtype is not None and np.dtype(dtype) in (FLOAT32, FLOAT64):  # NumPy takes None for float64
+            return np.dtype(dtype)
     except TypeError:
-        found = None
-    if dtype is None or found not in (FLOAT32, FLOAT64):
-        raise TypeError(f"dtype={dtype!r}; wanted float32 or float64")
-    return found
+        pass
+    raise TypeError(f"dtype={dtype!r}; wanted float32 or float64")
 
 
 def check_rng(rng):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from .. import _activations
-from .._arrays import cast
 from ._arguments import literal
 
 
@@ -33,11 +32,7 @@ def pull_back(functions, options, x, weight, bias):
 
     def way_back(grad):
         with np.errstate(all="ignore"):
-            slope = np.asarray(activation.derivative(before))
-            if slope.shape != before.shape:
-                raise ValueError(
-                    f"activation has a derivative that returned an array of shape {slope.shape}; wanted {before.shape}"
-                )
-            return linear(cast(grad * slope, before.dtype))
+            grad = grad * _activations.slope(activation, before)
+        return linear(grad)
 
     return y, way_back
