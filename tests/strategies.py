@@ -124,3 +124,63 @@ def relaid(draw, array):
     view = whole[tuple(slice(None, None, step) for step in steps)].transpose(np.argsort(axes))
     view[...] = array
     return view
+
+
+def gradients_witness(case, grad_output):
+    """The gradients of ``sum(witness(case) * grad_output)``: tap by tap, and one by one through the padding."""
+    x, weight, bias, arguments, pads = case
+    rank = weight.ndim - 2
+    grad_output = grad_output.reshape(-1, *grad_output.shape[-rank - 1 :])
+    sources = [padded_positions(size, pad, arguments) for size, pad in zip(x.shape[-rank:], pads, strict=True)]
+    grad_weight = np.zeros_like(weight)
+    if arguments.get("flip_kernel"):
+        weight = np.flip(weight, range(2, rank + 2))
+    turned = np.flip(grad_weight, range(2, rank + 2)) if arguments.get("flip_kernel") else grad_weight
+    # one element more on each axis, for the constant
+    constant = arguments.get("padding_value", 0.0)
+    whole = np.pad(x.reshape(-1, *x.shape[-rank - 1 :]), [(0, 0)] * 2 + [(0, 1)] * rank, constant_values=constant)
+    grad_whole = np.zeros_like(whole)
+    groups = arguments.get("groups", 1)
+    stride, dilation = (np.broadcast_to(arguments.get(name, 1), rank) for name in ("stride", "dilation"))
+    for tap in np.ndindex(weight.shape[2:]):
+        read = [
+            source[t * d : t * d + (out - 1) * s + 1 : s]
+            for source, t, d, s, out in zip(sources, tap, dilation, stride, grad_output.shape[2:], strict=True)
+        ]
+        for group in range(groups):
+            outs, ins = (np.array_split(np.arange(size), groups)[group] for size in (len(weight), whole.shape[1]))
+            at = np.ix_(np.arange(len(whole)), ins, *read)
+            grad = grad_output[:, outs]
+            np.add.at(grad_whole, at, np.einsum("no...,oc->nc...", grad, weight[(outs, slice(None), *tap)]))
+            turned[(outs, slice(None), *tap)] = np.einsum(
+                "nop,ncp->oc", grad.reshape(*grad.shape[:2], -1), whole[at].reshape(len(whole), len(ins), -1)
+            )
+    grad_x = grad_whole[(..., *map(slice, x.shape[-rank:]))].reshape(x.shape)
+    if bias is not None:
+        bias = grad_output.sum((0, *range(2, rank + 2)) if bias.ndim == 1 else 0)
+    return grad_x, grad_weight, bias
+
+
+def padded_positions(size, pad, arguments):
+    """The element that stands at each position of a padded axis; `size`, one too many, for the constant."""
+    mode = NUMPY_MODES[arguments.get("padding_mode", "constant")]
+    return np.pad(np.arange(size), pad, mode, **({"constant_values": size} if mode == "constant" else {}))
+
+
+@st.composite
+def transposed_cases(draw, **options):
+    """The `Case` of a transposed convolution, and its result, which is a gradient of the forward convolution."""
+    forward = draw(cases(**options))
+    arguments = forward.arguments | {"padding_mode": "constant", "padding_value": 0.0}
+    forward = forward._replace(arguments=arguments, bias=None)
+    rank = forward.weight.ndim - 2
+    x = integers(witness(forward).shape, forward.x.dtype, draw(st.integers(0, 99)))
+    y, _, _ = gradients_witness(forward, x)
+    bias = None
+    kind = draw(st.sampled_from(["none", "tied", "untied"]))
+    if kind != "none":
+        bias = integers(y.shape[-rank - 1 :][: 1 if kind == "tied" else None], y.dtype, draw(st.integers(0, 99)))
+        y = y + (bias if kind == "untied" else bias.reshape(-1, *[1] * rank))
+    own = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups", "flip_kernel")}
+    own["output_size"] = y.shape[-rank:]
+    return Case(x, forward.weight, bias, own, forward.pads), y

@@ -7,6 +7,8 @@ import numpy as np
 
 from ._errors import integer, sequence
 
+LIMIT = 4 * 2**20  # bytes of converted or intermediate arrays at a time
+
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
 
 # Kind and itemsize of a type → what it is computed in, complex numbers as pairs of that

@@ -5,7 +5,7 @@ import numpy as np
 from ._padding import CHAIN
 
 
-def grad_bias(convolution, grad_output, untied, dtype):
+def grad_bias(convolution, grad_output, untied):
     """The sum over the batch, and over the positions unless the bias is `untied`, as (channels, *spatial)."""
     if convolution.data_format == "channels_last":
         grad_output = np.moveaxis(grad_output, -1, -convolution.rank - 1)
@@ -16,7 +16,7 @@ def grad_bias(convolution, grad_output, untied, dtype):
                 grad_output = _sum(grad_output, -1)
         for _ in range(batch):
             grad_output = _sum(grad_output, 0)
-        return grad_output.astype(dtype)
+        return grad_output.astype(convolution.dtype)
 
 
 def _sum(array, axis):

@@ -7,8 +7,8 @@ from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contigu
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
-from ._geometry import Arguments, Convolution
-from ._grad_input import GradInputTasks
+from ._geometry import Arguments, Convolution, unit_axes
+from ._phases import PhaseTasks
 from ._tasks import Tasks
 from ._threads import get_num_threads
 from ._transposed import Transposed, TransposedArguments
@@ -126,8 +126,20 @@ class Plan:
         bias = self._bias
         if bias is not None and bias.ndim > 1:
             bias = np.ascontiguousarray(bias[(slice(None), *where)])
-        tasks = self.tasks.part(padding, None if bias is None else bias.shape)
+        outputs = unit_axes([along.stop - along.start for along in where])
+        tasks = self.tasks.part(padding, None if bias is None else bias.shape, outputs)
         return Plan(tasks, self._types, self._weight, bias, packed=self._packed)
+
+    def phase(self, phase, phases):
+        """Of a transposed convolution: the forward convolution of one of its phases."""
+        weight = phase.weight(phases.forward.convolution, self._weight)
+        bias = None if self._bias is None else np.ascontiguousarray(self._bias[phase.bias])
+        return Plan(Tasks(phase.geometry.convolution), self._types, weight, bias)
+
+    def fill_between(self, phases, add, out):
+        """Of a transposed convolution: fill `out` where none of its phases does."""
+        if not phases.complete:
+            phases.fill(self._bias, add, out)
 
     def explain(self, x_shape=None):
         """How an input of this shape is computed.
@@ -156,7 +168,8 @@ class Plan:
 
     def __repr__(self):
         c = self.tasks.convolution
-        return f"<fastconv.Plan: weight {c.weight_shape}, {self._types.result}, {c.data_format}>"
+        kind = "transposed, " if isinstance(c, Transposed) else ""
+        return f"<fastconv.Plan: {kind}weight {c.weight_shape}, {self._types.result}, {c.data_format}>"
 
     def _geometry(self, x_shape):
         geometry = self.tasks.geometry(x_shape)
@@ -209,4 +222,4 @@ def tasks_of(rank, weight_shape, bias_shape, types, arguments, **options):
     return tasks(operation.parse(rank, weight_shape, bias_shape, types, arguments), **options)
 
 
-_OPERATIONS = {Arguments: (Convolution, Tasks), TransposedArguments: (Transposed, GradInputTasks)}
+_OPERATIONS = {Arguments: (Convolution, Tasks), TransposedArguments: (Transposed, PhaseTasks)}

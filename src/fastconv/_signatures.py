@@ -84,14 +84,26 @@ def with_arguments(like, fields):
         first, last = own[:spread], own[spread + 1 :]
         # positional ones before keyword-only ones; the sort is stable
         signature = inspect.Signature(sorted([*first, *shared, *last], key=lambda parameter: parameter.kind))
+        parameters = signature.parameters.values()
+        place = {name: at for at, name in enumerate(signature.parameters)}
+        defaults = [parameter.default for parameter in parameters]
+        required = defaults.count(inspect.Parameter.empty)
+        most = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
+        positional = [place[parameter.name] for parameter in first + shared]
+        keywords = [(parameter.name, place[parameter.name]) for parameter in last]
 
         @wraps(function)
         def wrapper(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            given = bound.arguments
-            positional = [given[parameter.name] for parameter in first + shared]
-            return function(*positional, **{parameter.name: given[parameter.name] for parameter in last})
+            # what Signature.bind does, which takes longer than a small convolution
+            given = len(args)
+            values = [*args, *defaults[given:]]
+            fits = given <= most and all(place.get(name, -1) >= given for name in kwargs)
+            if fits:
+                for name, value in kwargs.items():
+                    values[place[name]] = value
+            if not fits or any(value is inspect.Parameter.empty for value in values[:required]):
+                signature.bind(*args, **kwargs)  # raises
+            return function(*[values[at] for at in positional], **{name: values[at] for name, at in keywords})
 
         wrapper.__signature__ = signature
         for mark, text in _TEXTS.items():

@@ -91,12 +91,14 @@ class Tasks:
             return _LARGE.put((self.convolution, key), found)
         return self.ready.put(key, found)
 
-    def part(self, padding, bias_shape):
+    def part(self, padding, bias_shape, outputs):
         """The tasks of the same convolution with other pads, on a part of the input."""
-        key = (padding, bias_shape)
+        if self.convolution.outputs is None:  # then the input says how many
+            outputs = None
+        key = (padding, bias_shape, outputs)
         found = self._parts.get(key)
         if found is None:
-            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape))
+            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape, outputs=outputs))
             self._parts.put(key, found)
         return found
 

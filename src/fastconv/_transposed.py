@@ -9,7 +9,7 @@ from math import prod
 from typing import NamedTuple
 
 from ._geometry import Arguments, Convolution, check_bytes, check_untied, checked_bias, per_axis, unit_axes
-from ._grad_input import GradInputGeometry
+from ._phases import Phases
 
 
 class TransposedArguments(NamedTuple):
@@ -84,6 +84,10 @@ class Transposed:
         return self.forward.dtype
 
     @property
+    def rank(self):
+        return self.forward.rank
+
+    @property
     def weight_shape(self):
         return self.forward.weight_shape
 
@@ -92,7 +96,7 @@ class Transposed:
         return self.forward.data_format
 
     def at(self, x_shape):
-        """The `GradInputGeometry` for an input of this shape, or a ValueError that says why there is none."""
+        """The `Phases` for an input of this shape, or a ValueError that says why there is none."""
         forward = self.forward
         batch_shape, channels, spatial = forward.split(x_shape)
         if channels != forward.out_channels:
@@ -109,7 +113,7 @@ class Transposed:
             prod(out_shape) * self.dtype.itemsize,
             f"x of shape {x_shape} and weight of shape {self.weight_shape} give an output of shape {out_shape}",
         )
-        return GradInputGeometry.of(self, replace(forward, padding=pads, outputs=spatial).at(out_shape))
+        return Phases.of(self, replace(forward, padding=pads, outputs=spatial).at(out_shape))
 
     def _axis(self, axis, size):
         """Output size, and what is cropped (before, after), of one axis."""

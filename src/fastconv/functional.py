@@ -277,7 +277,7 @@ def plan(
     if flag("transposed", transposed):
         own = {"output_padding": output_padding, "output_size": output_size}
         arguments = TransposedArguments(**arguments._asdict(), **own)
-    elif output_size is not None or output_padding != 0:
+    elif output_size is not None or type(output_padding) is not int or output_padding:
         raise ValueError(
             f"output_padding={output_padding!r} and output_size={output_size!r} without transposed=True; "
             "wanted 0 and None"

@@ -6,16 +6,17 @@ import numpy as np
 
 from . import _activations
 from ._arrays import Types, as_array, as_real, cast, contiguous, promote
+from ._blocks import grad_weight_in_blocks
 from ._call import kept
 from ._errors import sequence
-from ._geometry import Arguments, Geometry
+from ._geometry import Arguments
 from ._grad_bias import grad_bias
 from ._grad_input import grad_input, grad_input_tasks
-from ._grad_weight import grad_weight
+from ._phases import Phases
 from ._plan import Plan, tasks_of
 from ._signatures import with_arguments
 from ._tasks import Tasks
-from ._transposed import Transposed, TransposedArguments
+from ._transposed import TransposedArguments
 from .functional import conv, conv_transpose
 
 __all__ = ["conv_backward", "conv_transpose_backward"]
@@ -82,73 +83,72 @@ def conv_transpose_backward(grad_output, x, weight, bias=None, *arguments, needs
     return _backward(grad_output, x, weight, bias, TransposedArguments(*arguments), needs)
 
 
+def _backward(grad_output, x, weight, bias, arguments, needs):
+    needs = _needs(needs, bias)
+    arrays = {"x": x, "weight": weight, "grad_output": grad_output} | ({} if bias is None else {"bias": bias})
+    arrays = {name: as_array(name, array) for name, array in arrays.items()}
+    types = promote(x=arrays["x"].dtype, weight=arrays["weight"].dtype)
+    x, weight, grad_output, *given = (as_real(name, array, types) for name, array in arrays.items())
+    bias = given[0] if given else None
+    activation, arguments = _activations.parse(arguments.activation), arguments._replace(activation=None)
+    if any(needs) and activation.derivative is None:
+        raise TypeError(f"activation={activation.function!r} has no derivative; wanted a pair (function, derivative)")
+    shapes = x.shape, weight.shape, None if bias is None else bias.shape
+    operation = kept(("backward", *shapes, types), arguments, lambda: _Operation.of(*shapes, types, arguments))
+    geometry = operation.tasks.geometry(x.shape)
+    if grad_output.shape != geometry.out_shape:
+        raise ValueError(f"grad_output has shape {grad_output.shape}; wanted that of the output, {geometry.out_shape}")
+    if not any(needs):
+        return None, None, None
+    if not grad_output.size:
+        pairs = zip(shapes, needs, strict=True)
+        return tuple(np.zeros(shape, types.computed) if need else None for shape, need in pairs)
+    if activation is not _activations.NONE:
+        before = operation.pre_activation(types, x, weight, bias)
+        with np.errstate(all="ignore"):
+            grad_output = cast(grad_output, types.computed) * _derivative(activation, before)
+    return (
+        operation.grad_x(geometry, weight, grad_output) if needs[0] else None,
+        operation.grad_weight(geometry, x, grad_output) if needs[1] else None,
+        grad_bias(operation.tasks.convolution, grad_output, bias.ndim > 1) if needs[2] else None,
+    )
+
+
 class _Operation(NamedTuple):
-    """What the arguments and shapes alone decide."""
+    """What the arguments and shapes of a call alone decide."""
 
     tasks: Tasks  # of the operation itself, without its activation
-    out_shape: tuple
-    forward: Geometry  # of the operation, or of the convolution that it is adjoint to
-    grad_x: Tasks
+    adjoint: Tasks  # of its gradient with respect to x
 
     @classmethod
     def of(cls, x_shape, weight_shape, bias_shape, types, arguments):
         tasks = tasks_of(None, weight_shape, bias_shape, types, arguments, limit=4)
         geometry = tasks.geometry(x_shape)
-        if type(arguments) is Arguments:
-            return cls(tasks, geometry.out_shape, geometry, grad_input_tasks(geometry))
-        return cls(tasks, geometry.out_shape, geometry.forward, Tasks(geometry.forward.convolution, limit=4))
+        if isinstance(geometry, Phases):
+            return cls(tasks, Tasks(geometry.forward.convolution, limit=4))
+        return cls(tasks, grad_input_tasks(geometry))
 
+    def pre_activation(self, types, x, weight, bias):
+        """The result before the activation, of the computed type."""
+        dtype = types.computed
+        bias = None if bias is None else contiguous(bias, types.result, dtype)
+        result = np.empty(self.tasks.geometry(x.shape).out_shape, dtype)
+        Plan(self.tasks, Types(dtype, dtype), contiguous(weight, dtype), bias).fill(x, None, result, True)
+        return result
 
-def _backward(grad_output, x, weight, bias, arguments, needs):
-    needs = _needs(needs)
-    arrays = {"x": x, "weight": weight, "bias": bias, "grad_output": grad_output}
-    arrays = {name: as_array(name, value) for name, value in arrays.items() if value is not None or name != "bias"}
-    types = promote(x=arrays["x"].dtype, weight=arrays["weight"].dtype)
-    x, weight, *bias, grad_output = (as_real(name, array, types) for name, array in arrays.items())
-    bias = bias[0] if bias else None
-    activation, arguments = _activations.parse(arguments.activation), arguments._replace(activation=None)
-    if activation.derivative is None and any(needs):
-        raise TypeError(f"activation={activation.function!r} has no derivative; wanted a pair (function, derivative)")
-    shapes = x.shape, weight.shape, None if bias is None else bias.shape
-    operation = kept((*shapes, types), arguments, lambda: _Operation.of(*shapes, types, arguments))
-    if grad_output.shape != operation.out_shape:
-        raise ValueError(f"grad_output has shape {grad_output.shape}; wanted that of the output, {operation.out_shape}")
-    if bias is None:
-        needs = (*needs[:2], False)
-    if not any(needs):
-        return None, None, None
-    if not grad_output.size:
-        of_zeros = (np.zeros(shape or (), types.computed) for shape in shapes)
-        return tuple(zeros if need else None for zeros, need in zip(of_zeros, needs, strict=True))
-    return _gradients(operation, activation, types, grad_output, x, weight, bias, needs)
+    def grad_x(self, geometry, weight, grad_output):
+        dtype = self.tasks.convolution.dtype
+        plan = Plan(self.adjoint, Types(dtype, dtype), contiguous(weight, dtype), None)
+        if not isinstance(geometry, Phases):
+            return grad_input(geometry, plan, grad_output)
+        result = np.empty(geometry.x_shape, dtype)
+        plan.fill(grad_output, None, result, True)
+        return result
 
-
-def _gradients(operation, activation, types, grad_output, x, weight, bias, needs):
-    dtype = types.computed
-    forward, computed = operation.forward, Types(dtype, dtype)
-    is_transposed = isinstance(operation.tasks.convolution, Transposed)
-    if activation is not _activations.NONE or needs[0]:
-        weight = contiguous(weight, dtype)
-    if activation is not _activations.NONE:
-        before = np.empty(operation.out_shape, dtype)
-        bias_before = None if bias is None else contiguous(bias, types.result, dtype)
-        Plan(operation.tasks, computed, weight, bias_before).fill(x, None, before, True)
-        with np.errstate(all="ignore"):
-            grad_output = cast(grad_output, dtype) * _derivative(activation, before)
-    grad_x = grad_w = grad_b = None
-    if needs[0]:
-        plan = Plan(operation.grad_x, computed, weight, None)
-        if is_transposed:
-            grad_x = np.empty(x.shape, dtype)
-            plan.fill(grad_output, None, grad_x, True)
-        else:
-            grad_x = grad_input(forward, plan, grad_output)
-    if needs[1]:
-        pair = cast(x, dtype), cast(grad_output, dtype)
-        grad_w = grad_weight(forward, *(reversed(pair) if is_transposed else pair))
-    if needs[2]:
-        grad_b = grad_bias(forward.convolution, grad_output, bias.ndim > 1, dtype)
-    return grad_x, grad_w, grad_b
+    def grad_weight(self, geometry, x, grad_output):
+        if isinstance(geometry, Phases):  # where the forward convolution has the two the other way round
+            return grad_weight_in_blocks(geometry.forward, grad_output, x)
+        return grad_weight_in_blocks(geometry, x, grad_output)
 
 
 def _derivative(activation, before):
@@ -158,10 +158,11 @@ def _derivative(activation, before):
     return derivative.astype(before.dtype, copy=False)
 
 
-def _needs(needs):
+def _needs(needs, bias):
+    """`needs` as three bools; there is no gradient of a bias that is None."""
     entries = sequence(needs)
     if entries is None or not all(isinstance(entry, (bool, np.bool_)) for entry in entries):
         raise TypeError(f"needs={needs!r}; wanted three bools: for x, weight and bias")
     if len(entries) != 3:
         raise ValueError(f"needs={needs!r} has {len(entries)} entries; wanted three bools: for x, weight and bias")
-    return tuple(map(bool, entries))
+    return (*map(bool, entries[:2]), bool(entries[2]) and bias is not None)

@@ -1,0 +1,250 @@
+"""grad_input as forward convolutions: one for each phase of the stride.
+
+With stride s and dilation d, padded position p of the input meets those taps k for which ``p - k * d`` is a multiple of
+s, and there element ``(p - k * d) / s`` of grad_output. Positions that are equal modulo s, a phase, meet the same taps:
+every ``s / gcd(s, d)``-th one, at elements that are ``d / gcd(s, d)`` apart. So a phase is a forward convolution of
+stride 1, with these taps from the last to the first and the two axes of channels exchanged; its input is grad_output,
+cut or padded with zeros, and its output is every s-th element of grad_input. Each axis has its own phases.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import product
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from ._geometry import Convolution, Geometry
+from ._tasks import Prepared, Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class GradInput:
+    """grad_input of `forward`, whose padding is zeros, for inputs of the spatial shape `size`."""
+
+    forward: Convolution
+    size: tuple
+    bias_shape = None
+
+    @property
+    def dtype(self):
+        return self.forward.dtype
+
+    def at(self, grad_output_shape):
+        """The `Phases` for a grad_output of this shape."""
+        batch, _, _ = self.forward.split(grad_output_shape)
+        x_shape = self.forward.join(batch, self.forward.in_channels, self.size)
+        return Phases.of(self, self.forward.at(x_shape))
+
+
+class Phase(NamedTuple):
+    """The forward convolution of one phase, and where it finds its arrays."""
+
+    geometry: Geometry
+    taps: tuple  # index of the canonical weight
+    source: tuple  # index of grad_output,
+    target: tuple  # of grad_input
+    bias: tuple  # and of its bias
+
+    @property
+    def last_taps(self):
+        """What tells the phase from the others of its convolution, whatever the shapes."""
+        return tuple(along.start for along in self.taps[1:])
+
+    def weight(self, convolution, weight):
+        """The weight of the phase, (groups, in, out, d, h, w), a view of that of the `convolution`."""
+        return convolution.canonical(weight)[self.taps].swapaxes(1, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phases:
+    """What a `Geometry` is to a forward convolution: grad_input at one shape of grad_output, which is its x.
+
+    `convolution` is the `GradInput`, or another operation that is one; `forward` has the two shapes exchanged. Phases
+    that meet nothing are left out; `complete` tells whether there are none such.
+    """
+
+    convolution: object
+    forward: Geometry
+    phases: tuple
+    complete: bool
+
+    @classmethod
+    def of(cls, convolution, forward):
+        axes = [_along(forward, axis) for axis in range(3)]
+        complete = all(
+            sum(len(range(size)[phase.target]) for phase in phases) == size
+            for phases, size in zip(axes, forward.size, strict=True)
+        )
+        phases = tuple(_phase(forward, convolution.bias_shape, *phase) for phase in product(*axes))
+        return cls(convolution, forward, phases, complete)
+
+    @property
+    def x_shape(self):
+        return self.forward.out_shape
+
+    @property
+    def out_shape(self):
+        return self.forward.x_shape
+
+    @property
+    def batch_shape(self):
+        return self.forward.batch_shape
+
+    @property
+    def size(self):
+        return self.forward.out
+
+    @property
+    def flops(self):
+        return self.forward.flops
+
+    @property
+    def indices(self):
+        return sum(phase.geometry.indices for phase in self.phases)
+
+    def fill(self, bias, add, out):
+        """What stands where no phase does: bias and residual, and what the activation makes of them."""
+        convolution = self.forward.convolution
+        value = np.zeros(1, convolution.dtype) if bias is None else bias
+        if value.ndim == 1:
+            value = value.reshape(-1, *[1] * convolution.rank)
+        if convolution.data_format == "channels_last":
+            value = np.moveaxis(value, 0, -1)
+        with np.errstate(all="ignore"):
+            if add is not None:
+                value = np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
+            out[...] = convolution.activation.function(value)
+
+
+class _Along(NamedTuple):
+    """One phase along one axis."""
+
+    taps: slice  # last to first
+    kernel: int  # their number
+    dilation: int
+    pads: tuple
+    source: slice
+    target: slice
+
+
+def _along(forward, axis):
+    """The phases along one axis that meet any element of grad_output."""
+    # not the geometry's stride and dilation, which may be others where none is needed
+    kernel, stride, dilation = (getattr(forward.convolution, name)[axis] for name in ("kernel", "stride", "dilation"))
+    (before, _), size, out = forward.pads[axis], forward.size[axis], forward.out[axis]
+    period, step = stride // gcd(stride, dilation), dilation // gcd(stride, dilation)
+    phases = []
+    for tap in range(min(kernel, period)):
+        first = (tap * dilation - before) % stride  # position
+        positions = len(range(first, size, stride))
+        count = len(range(tap, kernel, period))
+        last = tap + (count - 1) * period
+        # elements from that of the last tap at the first position to that of the first tap at the last position
+        start = (first + before - last * dilation) // stride
+        stop = start + (count - 1) * step + positions
+        source = slice(min(max(start, 0), out), max(min(stop, out), 0))
+        if positions and source.start < source.stop:
+            phases.append(
+                _Along(
+                    taps=slice(last, tap - 1 if tap else None, -period),
+                    kernel=count,
+                    dilation=step,
+                    pads=(source.start - start, stop - source.stop),
+                    source=source,
+                    target=slice(first, size, stride) if positions > 1 else slice(first, first + 1, 1),
+                )
+            )
+    return phases
+
+
+def _phase(forward, bias_shape, *along):
+    """The `Phase` of an `_Along` for each axis."""
+    convolution = forward.convolution
+    taps, kernel, dilation, pads, source, target = zip(*along, strict=True)
+    source, target = source[3 - convolution.rank :], target[3 - convolution.rank :]
+    own = replace(
+        convolution,
+        in_channels=convolution.out_channels,
+        out_channels=convolution.in_channels,
+        weight_shape=(convolution.in_channels, forward.o, *kernel[3 - convolution.rank :]),
+        bias_shape=bias_shape and (bias_shape[0], *map(_length, target))[: len(bias_shape)],
+        kernel=kernel,
+        stride=(1, 1, 1),
+        dilation=dilation,
+        padding=pads,
+        flip_kernel=False,
+        outputs=None,
+    )
+    shape = own.join(forward.batch_shape, own.in_channels, tuple(map(_length, source)))
+    return Phase(
+        own.at(shape),
+        taps=(..., *taps),
+        source=own.join((), slice(None), source),
+        target=own.join((), slice(None), target),
+        bias=bias_shape and (slice(None), *target)[: len(bias_shape)],
+    )
+
+
+def _length(part):
+    return len(range(part.start, part.stop, part.step or 1))
+
+
+class PreparedPhases(NamedTuple):
+    """What a `Prepared` is to a forward convolution."""
+
+    task: object
+    packing: tuple
+    out_shape: tuple
+    geometry: Phases
+    parts: tuple  # the `Prepared` of the phases
+
+    @classmethod
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads):
+        parts = []
+        for phase in geometry.phases:
+            add, out = (steps and _steps(steps, phase.target) for steps in (add_strides, out_strides))
+            bias = bias_strides and _steps(bias_strides, phase.bias)
+            parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads))
+        if None in parts:
+            return None
+        packing = tuple((phase.last_taps, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))
+        return cls(_Task(geometry, parts), packing, geometry.out_shape, geometry, tuple(parts))
+
+    def pack(self, weight):
+        convolution = self.geometry.forward.convolution
+        return [
+            part.pack(phase.weight(convolution, weight))
+            for phase, part in zip(self.geometry.phases, self.parts, strict=True)
+        ]
+
+
+def _steps(strides, index):
+    """The strides of a view at `index`, which is of the last axes."""
+    first = len(strides) - len(index)
+    return (*strides[:first], *(stride * (part.step or 1) for stride, part in zip(strides[first:], index, strict=True)))
+
+
+class _Task:
+    """Runs the phases one after the other."""
+
+    def __init__(self, geometry, parts):
+        self.geometry = geometry
+        self.parts = [
+            (part.task, (..., *phase.source), (..., *phase.target), phase.bias)
+            for phase, part in zip(geometry.phases, parts, strict=True)
+        ]
+
+    def run(self, x, packed, bias, add, out):
+        if not self.geometry.complete:
+            self.geometry.fill(bias, add, out)
+        for (task, source, target, own), weight in zip(self.parts, packed, strict=True):
+            own_bias = None if bias is None else bias[own]
+            own_add = None if add is None else add[target]
+            task.run(x[source], weight, own_bias, own_add, out[target])
+
+
+class PhaseTasks(Tasks):
+    """The `Tasks` of a `GradInput`, or of another operation whose geometries are `Phases`."""
+
+    prepared = PreparedPhases
