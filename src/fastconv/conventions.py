@@ -183,7 +183,7 @@ def _axes(layout, rank):
 def _bias(what, bias, convention):
     array, row = _array(what, bias), one_of("convention", convention, CONVENTIONS)
     # channels of a group run faster than groups, as in our order of channels
-    return array.ravel(order="F") if row.drops_ones else array.copy()
+    return array.flatten(order="F") if row.drops_ones else array.copy()
 
 
 def _array(what, value):
