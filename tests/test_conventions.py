@@ -236,6 +236,21 @@ def test_layers_in_layers():
     assert_loaded(net, source)
 
 
+def test_layers_that_are_no_convolutions():
+    class Scale:
+        def __init__(self):
+            self.weight, self.factor = Parameter(np.zeros((2, 3))), Parameter(np.zeros((1, 4)))
+
+        def named_parameters(self):
+            return [("weight", self.weight), ("factor", self.factor)]
+
+    scale = Scale()
+    source = {"scale.weight": np.arange(6.0).reshape(2, 3), "scale.factor": np.ones((1, 4))}
+    load_weights(Chain(scale=scale), source, "keras")
+    np.testing.assert_array_equal(scale.weight.value, source["scale.weight"])
+    np.testing.assert_array_equal(scale.factor.value, source["scale.factor"])
+
+
 def test_other_names():
     net, source = chain(), keras_source()
     names = {name: f"model/{number}" for number, name in enumerate(source)}
