@@ -130,7 +130,7 @@ def by_suffix(path, table):
 
 
 def _write_npz(file, arrays):
-    import zipfile  # not before it is needed: it imports more than this package does
+    import zipfile  # not before it is needed: it imports a dozen modules
 
     labels = {LABELS[label]: np.array(text) for label, text in FORMAT.items()}
     with zipfile.ZipFile(file, "w") as archive:
