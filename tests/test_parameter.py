@@ -76,6 +76,7 @@ def test_what_is_no_value(value, error, message):
         ("learn_rate_factor", -1, ValueError, "learn_rate_factor=-1; wanted a finite number of at least 0"),
         ("learn_rate_factor", np.nan, ValueError, "learn_rate_factor=nan; wanted a finite number"),
         ("l2_factor", np.inf, ValueError, "l2_factor=inf; wanted a finite number of at least 0"),
+        ("l2_factor", 10**400, ValueError, "l2_factor=10+; wanted a finite number"),
         ("l2_factor", True, TypeError, "l2_factor=True has type bool; wanted a finite number"),
         ("l2_factor", "1", TypeError, "l2_factor='1' has type str"),
     ],

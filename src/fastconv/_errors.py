@@ -1,6 +1,6 @@
 """Checks of single arguments that several modules share, and their messages."""
 
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -29,9 +29,13 @@ def number(name, value, least=None, below=None):
     wanted += "" if below is None else f", less than {below}"
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}={value!r} has type {type(value).__name__}; wanted {wanted}")
-    if not isfinite(value) or (least is not None and value < least) or (below is not None and value >= below):
+    try:
+        result = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        result = inf
+    if not isfinite(result) or (least is not None and result < least) or (below is not None and result >= below):
         raise ValueError(f"{name}={value!r}; wanted {wanted}")
-    return float(value)
+    return result
 
 
 class Number:

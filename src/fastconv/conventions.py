@@ -107,7 +107,7 @@ def load_weights(layer, source, convention, *, names=None, flipped=None):
     Parameters
     ----------
     layer : layer or Sequential
-        With all shapes settled.
+        With all shapes settled. Parameters of layers that are no convolutions are taken as they are.
     source : mapping of str to array_like, or path
         Arrays by name: a ``state_dict`` of PyTorch, for example, or what an ``.npz``, ``.safetensors`` or ``.mat`` file
         holds.
@@ -148,10 +148,10 @@ def _for_layer(layer, name, array, parameter, convention, flipped):
     *path, kind = name.split(".")
     for part in path:
         layer = layer[part]
-    if kind == "bias":
-        return _bias(name, array, convention)
-    transposed = hasattr(layer, "output_padding")  # only those have one
-    return _weight(name, array, convention, len(parameter.shape) - 2, transposed, layer.flip_kernel, flipped)
+    if kind == "weight" and hasattr(layer, "flip_kernel"):  # a convolution
+        transposed = hasattr(layer, "output_padding")  # only those have one
+        return _weight(name, array, convention, len(parameter.shape) - 2, transposed, layer.flip_kernel, flipped)
+    return _bias(name, array, convention) if kind == "bias" else _array(name, array)
 
 
 def _weight(what, weight, convention, rank, transposed, flip_kernel, flipped):
@@ -183,7 +183,7 @@ def _axes(layout, rank):
 def _bias(what, bias, convention):
     array, row = _array(what, bias), one_of("convention", convention, CONVENTIONS)
     # channels of a group run faster than groups, as in our order of channels
-    return array.ravel(order="F") if row.drops_ones else array.copy()
+    return array.flatten(order="F") if row.drops_ones else array.copy()
 
 
 def _array(what, value):

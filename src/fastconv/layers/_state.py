@@ -6,19 +6,16 @@ writing fails.
 """
 
 import os
-import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from uuid import uuid4
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from .._arrays import FLOAT32, FLOAT64, as_array, cast
+from .._arrays import as_array, cast
+from ._parameter import FLOATS
 
 FORMAT = {"format": "fastconv state", "version": "1"}
 LABELS = {label: f"__{label}__" for label in FORMAT}  # as entries of an .npz file
-STORED = (FLOAT32, FLOAT64)
 
 
 def state_of(named_parameters):
@@ -66,8 +63,8 @@ def save(path, state):
     path = as_path("path", path)
     write = by_suffix(path, WRITERS)
     arrays = {name: _storable(f"state[{name!r}]", name, array) for name, array in state.items()}
-    place = Path(os.path.realpath(path))  # where path is a link, what it points to is replaced
-    beside = place.with_name(f"{place.name}.{uuid4().hex}")
+    place = os.path.realpath(path)  # where path is a link, what it points to is replaced
+    beside = f"{place}.{os.urandom(8).hex()}"
     try:
         with open(beside, "xb") as file:
             write(file, arrays)
@@ -75,7 +72,8 @@ def save(path, state):
             os.fsync(file.fileno())
         os.replace(beside, place)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
         raise
 
 
@@ -102,7 +100,7 @@ def reading(path):
     except ImportError:
         raise
     except Exception as error:  # what damaged files make libraries raise has no end
-        raise ValueError(f"cannot load {os.fspath(path)!r}: {error}") from error
+        raise ValueError(f"cannot load {path!r}: {error}") from error
 
 
 def _storable(what, name, array):
@@ -110,26 +108,30 @@ def _storable(what, name, array):
     if not isinstance(name, str) or name in LABELS.values():
         raise ValueError(f"{what} has a name that is no parameter's")
     array = as_array(what, array)
-    if array.dtype.newbyteorder("=") not in STORED:
+    if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{what} has dtype {array.dtype}; wanted float32 or float64")
     return array.astype(array.dtype.type, order="C", copy=False)
 
 
 def as_path(name, path):
+    """`path` as a string."""
     try:
-        return Path(os.fsdecode(path))
+        return os.fsdecode(path)
     except TypeError:
         raise TypeError(f"{name}={path!r} has type {type(path).__name__}; wanted a path") from None
 
 
 def by_suffix(path, table):
     """What `table` has for files of this kind."""
-    if path.suffix not in table:
-        raise ValueError(f"{os.fspath(path)!r} ends in {path.suffix!r}; wanted {' or '.join(table)}")
-    return table[path.suffix]
+    suffix = os.path.splitext(path)[1]
+    if suffix not in table:
+        raise ValueError(f"{path!r} ends in {suffix!r}; wanted {' or '.join(table)}")
+    return table[suffix]
 
 
 def _write_npz(file, arrays):
+    import zipfile  # not before it is needed: it imports a dozen modules
+
     labels = {LABELS[label]: np.array(text) for label, text in FORMAT.items()}
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in (labels | arrays).items():
@@ -140,6 +142,8 @@ def _write_npz(file, arrays):
 
 def _read_npz(path):
     """Entries of an ``.npz`` file, and what it says about itself."""
+    import zipfile
+
     entries = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
