@@ -106,7 +106,7 @@ def _backward(grad_output, x, weight, bias, arguments, needs):
     if activation is not _activations.NONE:
         before = operation.pre_activation(types, x, weight, bias)
         with np.errstate(all="ignore"):
-            grad_output = cast(grad_output, types.computed) * _derivative(activation, before)
+            grad_output = cast(grad_output, types.computed) * _activations.slope(activation, before)
     return (
         operation.grad_x(geometry, weight, grad_output) if needs[0] else None,
         operation.grad_weight(geometry, x, grad_output) if needs[1] else None,
@@ -149,13 +149,6 @@ class _Operation(NamedTuple):
         if isinstance(geometry, Phases):  # where the forward convolution has the two the other way round
             return grad_weight_in_blocks(geometry.forward, grad_output, x)
         return grad_weight_in_blocks(geometry, x, grad_output)
-
-
-def _derivative(activation, before):
-    derivative = np.asarray(activation.derivative(before))
-    if derivative.shape != before.shape:
-        raise ValueError(f"activation has a derivative that returned shape {derivative.shape}; wanted {before.shape}")
-    return derivative.astype(before.dtype, copy=False)
 
 
 def _needs(needs, bias):

@@ -1,8 +1,8 @@
 """What layers make of an input, and what it costs, as a table."""
 
 from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
-from math import ceil, prod
+from functools import partial, reduce
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ class Row:
     flops : int
         Two for each multiply-add of the direct sum.
     receptive_field : tuple of int
-        Positions of the first layer's input that one output depends on, along each spatial axis.
+        Along each spatial axis, over how many positions of the first input one output depends on it, at most.
     memory : int
         Bytes of the parameters, of the output, and of what the algorithm works in.
     algorithm : str
@@ -98,25 +98,26 @@ class Cost(NamedTuple):
 
     output_shape: tuple | None
     counts: dict  # identity of a parameter → its numbers, None where they are not known
-    windows: list | None = None
+    steps: list | None = None  # see `_steps`
     computing: dict = {}  # noqa: RUF012 — columns that are known where all sizes are
 
 
 def describe(layers, input_shape):
     """The `Info` of pairs (name, layer) in the order of calls, for an input of this shape, which may be None."""
-    rows, found, counts, field, shape = [], {}, {}, (), input_shape
+    rows, found, counts, path, shape = [], {}, {}, [], input_shape
     for name, layer in layers:
         cost = _cost_of_convolution(layer, shape, found) if hasattr(layer, "_walk") else _cost_of_other(layer, shape)
         counts |= cost.counts
-        shape, field = cost.output_shape, _through(field, cost.windows)
-        row = Row(name, type(layer).__name__, shape, _sum(cost.counts.values()), receptive_field=_rounded(field))
+        shape = cost.output_shape
+        path.append(cost.steps)
+        row = Row(name, type(layer).__name__, shape, _sum(cost.counts.values()), receptive_field=_receptive_field(path))
         rows.append(replace(row, **cost.computing))
     total = Row(
         name="total",
         output_shape=shape,
         parameters=_sum(counts.values()),
         flops=_sum_of_known(row.flops for row in rows),
-        receptive_field=_rounded(field),
+        receptive_field=_receptive_field(path),
         memory=_sum_of_known(row.memory for row in rows),
     )
     return Info(tuple(rows), total)
@@ -148,33 +149,33 @@ def _cost_of_convolution(layer, input_shape, found):
             "memory": arrays + explanation.workspace_bytes,
             "algorithm": explanation.algorithm,
         }
-    return Cost(output_shape, counts, _windows(layer), computing)
+    return Cost(output_shape, counts, _steps(layer), computing)
 
 
-def _windows(layer):
-    """For each axis, over how many positions the inputs of an output spread, and by how many the next one's are on."""
-    steps = (per_axis(name, getattr(layer, name), layer.rank)[-layer.rank :] for name in ("stride", "dilation"))
-    found = []
-    for kernel, stride, dilation in zip(layer.kernel_size, *steps, strict=True):
-        reach = dilation * (kernel - 1)
-        found.append((reach // stride + 1, Fraction(1, stride)) if layer._transposed else (reach + 1, stride))
-    return found
-
-
-def _through(field, windows):
-    """What an output sees of the first input, (size, step) along each axis, with one more layer; None: lost track."""
-    if field == () and windows is not None:
-        field = [(1, 1)] * len(windows)
-    if field is None or windows is None or len(field) != len(windows):
-        return None
+def _steps(layer):
+    """For each axis, the function that takes a number of neighbouring outputs to that of the inputs they depend on."""
+    stride, dilation = (
+        per_axis(name, getattr(layer, name), layer.rank)[-layer.rank :] for name in ("stride", "dilation")
+    )
     return [
-        (size + (extent - 1) * step, step * stride)
-        for (size, step), (extent, stride) in zip(field, windows, strict=True)
+        partial(_back_through_transposed if layer._transposed else _back_through, dilation * (kernel - 1), stride)
+        for kernel, stride, dilation in zip(layer.kernel_size, stride, dilation, strict=True)
     ]
 
 
-def _rounded(field):
-    return tuple(ceil(size) for size, _ in field) if field else None
+def _back_through(reach, stride, outputs):
+    return (outputs - 1) * stride + reach + 1
+
+
+def _back_through_transposed(reach, stride, outputs):
+    return (outputs - 1 + reach) // stride + 1  # as many as are multiples of the stride, where that is most
+
+
+def _receptive_field(path):
+    """By the `_steps` of all layers so far; None where one of them tells nothing, or the number of axes changes."""
+    if None in path or len(set(map(len, path))) != 1:
+        return None
+    return tuple(reduce(lambda outputs, step: step(outputs), reversed(axis), 1) for axis in zip(*path, strict=True))
 
 
 def _sum(counts):
