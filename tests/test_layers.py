@@ -423,8 +423,8 @@ ACTIVATIONS = [None, *NAMES, (softplus, logistic)]
 def test_gradients_are_central_differences(kind, activation, untied):
     rng = np.random.default_rng(1)
     layer = kind(
-        2, 4, (2, 3), stride=2, padding=1, groups=2, activation=activation, untie_biases=untied, bias_init="narrow-normal",
-        dtype="float64", rng=rng, input_shape=(2, 4, 5),
+        2, 4, (2, 3), stride=2, padding=1, groups=2, activation=activation, untie_biases=untied, rng=rng,
+        bias_init="narrow-normal", dtype="float64", input_shape=(2, 4, 5),
     )  # fmt: skip
     x = rng.standard_normal((3, 2, 4, 5))
     y, backward = layer.vjp(x)
