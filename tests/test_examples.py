@@ -81,3 +81,13 @@ def test_same_with_a_stride_pads_as_tensorflow():
 
 def test_lasagne_same_with_a_stride_is_explicit_padding():
     np.testing.assert_array_equal(fastconv.conv1d([[1, 2, 3, 4]], [[[1, 1, 1]]], stride=2, padding=1), [[3, 9]])
+
+
+def test_lasagne_transposed():
+    x, weight = ones(1, 17, 17), ones(1, 1, 3, 3)
+    tied = {"stride": 2, "padding": 2}
+    assert fastconv.conv2d(ones(1, 32, 32), weight, **tied).shape == x.shape
+    assert fastconv.conv_transpose2d(x, weight, **tied).shape == (1, 31, 31)
+    assert fastconv.conv_transpose2d(x, weight, **tied, output_size=32).shape == (1, 32, 32)
+    for name, shape in (("output_size", 32), ("output_padding", 1)):
+        assert fastconv.conv_transpose_output_shape((1, 17, 17), (1, 1, 3, 3), **tied, **{name: shape}) == (1, 32, 32)

@@ -75,9 +75,7 @@ def test_transposed_to_the_bit(data, drawn, seed):
     np.testing.assert_array_equal(grad_weight, gradients_witness(forward, case.x)[1])
     if case.bias is not None:
         flat = grad_output.reshape(-1, *grad_output.shape[-rank - 1 :])
-        np.testing.assert_array_equal(
-            grad_bias, flat.sum(0 if case.bias.ndim > 1 else (0, *range(2, rank + 2)))
-        )
+        np.testing.assert_array_equal(grad_bias, flat.sum(0 if case.bias.ndim > 1 else (0, *range(2, rank + 2))))
     else:
         assert grad_bias is None
 
@@ -281,17 +279,22 @@ def test_batch_axes(mode, batch):
     assert_equal((grad_weight, grad_bias), sums)
 
 
-@pytest.mark.parametrize("mode", NUMPY_MODES)
-@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 3, 8, 8), (2, 3, 0, 8)])
+@pytest.mark.parametrize(
+    ("shape", "mode"),
+    [*[((*batch, 3, 8, 8), mode) for batch in [(0,), (2, 0)] for mode in NUMPY_MODES], ((2, 3, 0, 8), "constant")],
+)
 def test_what_is_empty_has_gradients_of_zeros(shape, mode):
     x, weight, bias = np.ones(shape, "float32"), np.ones((4, 3, 3, 3), "float32"), np.ones(4, "float32")
-    padding = "same" if 0 not in shape[-2:] or mode == "constant" else 0
-    if padding == 0:
-        return
-    y = fastconv.conv2d(x, weight, bias, padding=padding, padding_mode=mode)
+    arguments = {"padding": "same", "padding_mode": mode, "activation": "relu"}
+    y = fastconv.conv2d(x, weight, bias, **arguments)
     assert y.size == 0
-    gradients = fastconv.conv_backward(y, x, weight, bias, padding=padding, padding_mode=mode, activation="relu")
+    gradients = fastconv.conv_backward(y, x, weight, bias, **arguments)
     assert_equal(gradients, [np.zeros_like(array) for array in (x, weight, bias)])
+    if mode == "constant":
+        weight, bias = weight[:3], bias[:3]
+        y = fastconv.conv_transpose2d(x, weight, bias, padding="same")
+        gradients = fastconv.conv_transpose_backward(y, x, weight, bias, padding="same", activation="relu")
+        assert_equal(gradients, [np.zeros_like(array) for array in (x, weight, bias)])
 
 
 def test_an_empty_axis_is_all_padding():
@@ -418,6 +421,31 @@ def test_long_sums(dtype, data_format):
     )
     exact = 4608 * np.longdouble(number) * np.longdouble(weight[0, 0, 0, 0])
     assert abs(grad_x[0, 2, 2] - exact) <= bound * exact
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("mode", NUMPY_MODES)
+def test_what_is_not_finite_goes_where_it_is_used(mode, dtype):
+    x, weight = integers((2, 4, 9, 9), dtype, 0), integers((6, 2, 3, 3), dtype, 1)
+    weight[weight == 0] = 1
+    grad_output = integers((2, 6, 11, 11), dtype, 2)
+    for bad in (np.nan, np.inf):
+        grad_output[1, 4, 6, 7] = bad  # in the second group
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_blocks, "LIMIT", 1024)
+            grad_x, grad_weight, grad_bias = fastconv.conv_backward(
+                grad_output, x, weight, np.ones(6), padding=2, padding_mode=mode, groups=2, activation=None
+            )
+        reached = np.zeros(x.shape, bool)
+        reached[1, 2:, 4:7, 5:8] = True
+        np.testing.assert_array_equal(np.isfinite(grad_x), ~reached)
+        np.testing.assert_array_equal(np.isfinite(grad_weight).all((1, 2, 3)), np.arange(6) != 4)
+        np.testing.assert_array_equal(np.isfinite(grad_bias), np.arange(6) != 4)
+    grad_output[1, 4, 6, 8] = -np.inf
+    for name in ACTIVATIONS:
+        fastconv.conv_backward(
+            grad_output * 1000, x * 1000, weight, padding=2, padding_mode=mode, groups=2, activation=name
+        )
 
 
 @pytest.mark.parametrize("mode", NUMPY_MODES)

@@ -108,6 +108,48 @@ def check(seed):
     np.testing.assert_array_equal(x_memory, before)
 
 
+def check_gradients(seed):
+    """The transposed convolution and the gradients of one geometry."""
+    rng = np.random.default_rng(seed)
+    x_shape, weight_shape, out_shape, arguments = geometry(rng)
+    dtype = ("float32", "float64")[rng.integers(2)]
+
+    def filled(shape):
+        array, _ = at_the_bounds(rng, shape, dtype, np.nan)
+        array[...] = integers(shape, dtype, rng)
+        return array
+
+    # the transposed one has the size of x, or one that the forward convolution would have another output for
+    own = {name: value for name, value in arguments.items() if not name.startswith("padding_")}
+    rank, last = len(weight_shape) - 2, arguments["data_format"] == "channels_last"
+    if rng.integers(2):
+        own["output_size"] = x_shape[-rank - 1 : -1] if last else x_shape[-rank:]
+    else:
+        own["output_padding"] = tuple(
+            int(rng.integers(max(pair))) for pair in zip(own["stride"], own["dilation"], strict=True)
+        )
+    try:
+        large_shape = fastconv.conv_transpose_output_shape(out_shape, weight_shape, **own)
+    except ValueError:  # all of it is cropped
+        return
+    x, weight, y, large = filled(x_shape), filled(weight_shape), filled(out_shape), filled(large_shape)
+    print(seed, dtype, x.shape, weight.shape, y.strides, arguments, own, flush=True)
+    results = {}
+    for algorithm in ("reference", "direct", "im2col", "auto"):
+        print(algorithm, flush=True)
+        out, memory = at_the_bounds(rng, large_shape, dtype, CANARY)
+        fastconv.conv_transpose(y, weight, **own, algorithm=algorithm, out=out)
+        results[algorithm] = [
+            out.copy(),
+            *fastconv.conv_backward(y, x, weight, **arguments, algorithm=algorithm),
+            *fastconv.conv_transpose_backward(large, y, weight, **own, algorithm=algorithm),
+        ]
+        out[...] = CANARY
+        np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+        for got, expected in zip(results[algorithm], results["reference"], strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
 def check_workspaces(seeds):
     """Geometries in the order of their workspaces, so that each is given one of just its size."""
     calls = []
@@ -137,6 +179,11 @@ def in_a_process(code, **environment):
 @pytest.mark.parametrize("level", _isa.available)
 def test_arrays_that_end_at_a_page(level, first):
     in_a_process(f"[bounds.check(seed) for seed in range({first}, {first + 100})]", FASTCONV_ISA=level)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_gradients_of_arrays_that_end_at_a_page(level):
+    in_a_process("[bounds.check_gradients(seed) for seed in range(100)]", FASTCONV_ISA=level)
 
 
 @pytest.fixture(scope="session")

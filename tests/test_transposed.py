@@ -92,9 +92,7 @@ def test_sizes(size, kernel, dilation, stride):
         np.testing.assert_array_equal(y, longer)
         for before, after in [(1, 0), (0, 1), (2, 3), (7, 0), (0, 7)]:
             if before + after <= longer.shape[1]:
-                y = fastconv.conv_transpose1d(
-                    x, weight, **arguments, padding=((before, after),), output_padding=extra
-                )
+                y = fastconv.conv_transpose1d(x, weight, **arguments, padding=((before, after),), output_padding=extra)
                 np.testing.assert_array_equal(y, longer[:, before : longer.shape[1] - after])
     y = fastconv.conv_transpose1d(x, weight, **arguments, padding="same")
     cropped = max(0, full.shape[1] - size * stride)
@@ -186,6 +184,8 @@ def test_enormous_strides():
     np.testing.assert_array_equal(y, np.einsum("ij,iok->ok", x, weight))
     y = fastconv.conv_transpose1d(x, weight[:, :, :1], stride=10**30, dilation=10**30)
     np.testing.assert_array_equal(y, np.einsum("ij,iok->ok", x, weight[:, :, :1]))
+    with pytest.raises(ValueError, match=r"give an output of shape \(3, 10+4\): .* bytes, more than"):
+        fastconv.conv_transpose1d(np.ones((2, 2)), weight, stride=10**30)
     y = fastconv.conv_transpose1d(np.ones((1, 2)), np.ones((1, 1, 1)), stride=10**6)
     assert y.shape == (1, 10**6 + 1)
     assert y.sum() == y[0, 0] + y[0, -1] == 2
@@ -218,9 +218,7 @@ def test_types(dtype):
     x, weight = integers((2, 3, 9), "int8", 0).astype(dtype), integers((3, 4, 3), "int8", 1).astype(dtype)
     y = fastconv.conv_transpose1d(x, weight, stride=2)
     assert y.dtype == {"float16": "float16", "int64": "float64"}.get(dtype, "float32")
-    np.testing.assert_array_equal(
-        y, fastconv.conv_transpose1d(x.astype("float64"), weight.astype("float64"), stride=2)
-    )
+    np.testing.assert_array_equal(y, fastconv.conv_transpose1d(x.astype("float64"), weight.astype("float64"), stride=2))
 
 
 @given(
@@ -277,6 +275,9 @@ def test_complex_numbers():
     imag = fastconv.conv_transpose2d(x.real, weight.imag, bias.imag, **arguments)
     imag = imag + fastconv.conv_transpose2d(x.imag, weight.real, **arguments)
     np.testing.assert_array_equal(y.imag, imag)
+    out = np.empty_like(y)
+    assert fastconv.conv_transpose2d(x, weight, bias, **arguments, out=out) is out
+    np.testing.assert_array_equal(out, y)
     y = fastconv.conv_transpose2d(x.astype("complex64"), weight.real.astype("float32"), activation="tanh")
     assert y.dtype == np.complex64
     np.testing.assert_allclose(y, np.tanh(fastconv.conv_transpose2d(x, weight.real)), rtol=1e-4)

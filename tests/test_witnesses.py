@@ -8,6 +8,7 @@ from scipy import ndimage, signal
 from strategies import cases, integers
 
 import fastconv
+from fastconv._activations import TABLE as ACTIVATIONS
 
 # SciPy's "reflect" is "symmetric" here, and its "mirror" is "reflect"
 NDIMAGE_MODES = {
@@ -71,30 +72,86 @@ def torch_padded(torch, x, pads, mode, value):
     return torch.nn.functional.pad(x, flat, TORCH_MODES[mode], **options)
 
 
-@given(cases())
-def test_torch(case):
-    torch = pytest.importorskip("torch", exc_type=ImportError)
+def torch_forward(torch, case):
+    """PyTorch's tensors of x, weight and bias, and its result; without the modes and pads that it does not have."""
     rank = case.weight.ndim - 2
     arguments = dict(case.arguments)
     mode, sizes = arguments["padding_mode"], case.x.shape[-rank:]
     if mode == "symmetric" or (mode != "constant" and any(max(p) >= s for p, s in zip(case.pads, sizes, strict=True))):
-        arguments |= {"padding_mode": "constant"}
         mode = "constant"
-    x = torch.tensor(case.x.reshape(-1, *case.x.shape[-rank - 1 :]))
-    weight = torch.tensor(case.weight).flip(tuple(range(2, rank + 2))) if arguments["flip_kernel"] else case.weight
-    x = torch_padded(torch, x, case.pads, mode, arguments["padding_value"])
+    case = case._replace(arguments=arguments | {"padding_mode": mode})
+    x, weight = torch.tensor(case.x, requires_grad=True), torch.tensor(case.weight, requires_grad=True)
+    bias = None if case.bias is None else torch.tensor(case.bias, requires_grad=True)
+    turned = weight.flip(tuple(range(2, rank + 2))) if arguments["flip_kernel"] else weight
+    images = x.flatten(0, -rank - 2) if x.ndim > rank + 1 else x[None]
+    padded = torch_padded(torch, images, case.pads, mode, arguments["padding_value"])
     stride, dilation, groups = (arguments[name] for name in ("stride", "dilation", "groups"))
     convolve = getattr(torch.nn.functional, f"conv{rank}d")
-    y = convolve(x, torch.as_tensor(weight), None, stride, 0, dilation, groups).numpy()
-    if case.bias is not None:
-        y = y + (case.bias if case.bias.ndim > 1 else case.bias.reshape(-1, *[1] * rank))
-    expected = y.reshape(*case.x.shape[: -rank - 1], *y.shape[1:])
-    np.testing.assert_array_equal(fastconv.conv(case.x, case.weight, case.bias, **arguments), expected)
+    y = convolve(padded, turned, None, stride, 0, dilation, groups)
+    if bias is not None:
+        y = y + (bias if bias.ndim > 1 else bias.reshape(-1, *[1] * rank))
+    return case, (x, weight, bias), y.reshape(*case.x.shape[: -rank - 1], *y.shape[1:])
 
 
-@pytest.mark.parametrize(
-    "name", ["relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "hardswish"]
+@given(cases())
+def test_torch(case):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    case, _, expected = torch_forward(torch, case)
+    y = fastconv.conv(case.x, case.weight, case.bias, **case.arguments)
+    np.testing.assert_array_equal(y, expected.detach().numpy())
+
+
+@given(cases(), st.sampled_from([None, "relu", "relu6"]), st.integers(0, 99))
+def test_torch_gradients(case, activation, seed):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    case, tensors, y = torch_forward(torch, case)
+    grad_output = integers(y.shape, case.x.dtype, seed)
+    (getattr(torch.nn.functional, activation)(y) if activation else y).backward(torch.tensor(grad_output))
+    gradients = fastconv.conv_backward(
+        grad_output, case.x, case.weight, case.bias, **case.arguments, activation=activation
+    )
+    assert_gradients(gradients, tensors)
+
+
+@given(
+    cases(),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=3, max_size=3),
+    st.sampled_from([None, "relu", "relu6"]),
+    st.integers(0, 99),
 )
+def test_torch_transposed(case, numbers, activation, seed):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    rank = case.weight.ndim - 2
+    stride, dilation, groups = (case.arguments[name] for name in ("stride", "dilation", "groups"))
+    reach = [d * (k - 1) + 1 for k, d in zip(case.weight.shape[2:], dilation, strict=True)]
+    full = [(n - 1) * s + r for n, s, r in zip(case.x.shape[-rank:], stride, reach, strict=True)]
+    padding = tuple(min(pad, (size - 1) // 2) for (pad, _), size in zip(numbers, full, strict=False))
+    more = tuple(min(extra, max(s, d) - 1) for (_, extra), s, d in zip(numbers, stride, dilation, strict=False))
+    weight = np.resize(case.weight, (case.x.shape[-rank - 1], *case.weight.shape[1:]))
+    bias = None if case.bias is None else np.arange(weight.shape[1] * groups, dtype=weight.dtype)
+    tensors = [None if array is None else torch.tensor(array, requires_grad=True) for array in (case.x, weight, bias)]
+    x = tensors[0].flatten(0, -rank - 2) if case.x.ndim > rank + 1 else tensors[0][None]
+    convolve = getattr(torch.nn.functional, f"conv_transpose{rank}d")
+    expected = convolve(x, *tensors[1:], stride, padding, more, groups, dilation)
+    expected = expected.reshape(*case.x.shape[: -rank - 1], *expected.shape[1:])
+    if activation:
+        expected = getattr(torch.nn.functional, activation)(expected)
+    arguments = (case.x, weight, bias, stride, padding, more, groups, dilation)
+    y = fastconv.conv_transpose(*arguments, activation=activation)
+    np.testing.assert_array_equal(y, expected.detach().numpy())
+    grad_output = integers(y.shape, y.dtype, seed)
+    expected.backward(torch.tensor(grad_output))
+    assert_gradients(fastconv.conv_transpose_backward(grad_output, *arguments, activation=activation), tensors)
+
+
+def assert_gradients(gradients, tensors):
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        assert (gradient is None) == (tensor is None)
+        if tensor is not None:
+            np.testing.assert_array_equal(gradient, tensor.grad.numpy())
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_torch_activations(name):
     torch = pytest.importorskip("torch", exc_type=ImportError)
     x = np.linspace(-9, 9, 4001)[None]
@@ -110,3 +167,13 @@ def test_torch_tensors_are_arrays():
     np.testing.assert_array_equal(fastconv.conv1d(x, weight, stride=torch.Size([2])), np.full((2, 4, 4), 9.0))
     with pytest.raises(TypeError, match="weight has type Parameter"):
         fastconv.conv1d(x, torch.nn.Parameter(weight))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_torch_derivatives(name):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    x = np.append(np.linspace(-9, 9, 4001), [-3.0, 0.0, 3.0, 6.0])
+    tensor = torch.tensor(x, requires_grad=True)
+    getattr(torch.nn.functional, name)(tensor).sum().backward()
+    derivative = ACTIVATIONS[name].derivative(x)
+    np.testing.assert_allclose(derivative, tensor.grad.numpy(), rtol=0, atol=8 * np.finfo("float64").eps)

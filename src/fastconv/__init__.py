@@ -1,6 +1,7 @@
 """Convolution on the CPU, for NumPy arrays, as fast as the machine allows.
 
-`conv1d`, `conv2d`, `conv3d` and `conv` convolve; `plan` prepares a convolution that is called often; `explain` and
+`conv1d`, `conv2d`, `conv3d` and `conv` convolve, `conv_transpose1d` and its like do so transposed, and `conv_backward`
+and `conv_transpose_backward` give their gradients; `plan` prepares a convolution that is called often; `explain` and
 `show_config` tell how and on what it is computed.
 """
 

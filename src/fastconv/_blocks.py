@@ -43,9 +43,10 @@ def grad_weight_in_blocks(geometry, x, grad_output):
     if _copied(dtype, x, grad_output) <= LIMIT:
         return grad_weight(geometry, cast(x, dtype), cast(grad_output, dtype))
     total = np.zeros(geometry.convolution.weight_shape)  # float64: there may be many blocks
-    for block, part, gradient in _pairs(geometry, x, grad_output):
-        total += grad_weight_in_blocks(block, part, gradient)
-    return total.astype(dtype)
+    with np.errstate(all="ignore"):
+        for block, part, gradient in _pairs(geometry, x, grad_output):
+            total += grad_weight_in_blocks(block, part, gradient)
+        return total.astype(dtype)
 
 
 def _pairs(geometry, x, grad_output):

@@ -5,18 +5,16 @@ enough for signals (Ctrl-C) to be looked for between them; each block is compute
 nor slices change bits.
 """
 
-from math import prod
-
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free
+from libc.stdint cimport INT64_MAX, int64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastconv._job cimport Job, block_function
+from fastconv._job cimport Job, Packing, block_function, pack_function
 from fastconv._openmp cimport note_parallel
 
 cdef extern from "stdlib.h" nogil:
@@ -66,28 +64,59 @@ cdef void release(Workspace workspace):
         _idle.append(workspace)
 
 
-def aligned_zeros(tuple shape, dtype):
-    """An array of zeros that begins at a cache line."""
-    cdef ndarray memory = np.zeros(prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
-    return np.ndarray(shape, dtype, memory, -<uintptr_t> PyArray_DATA(memory) % ALIGNMENT)
+def no_job():
+    """The fields of a `Job`, all zero."""
+    cdef Job job
+    memset(&job, 0, sizeof(Job))
+    return job
 
 
 cdef class Packed:
-    """Weights as a task wants them.
+    """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros.
 
     Parameters
     ----------
+    function : int
+        Address of the function that packs.
     weight : ndarray
-    finite : bool
-        Whether they are all finite: then their products with zeros may be left out.
+        (groups, channels, c, d, h, w), with any strides.
+    width : int
+        Channels of a tile.
     """
 
-    cdef readonly ndarray weight
-    cdef readonly bint finite
+    cdef object memory
+    cdef uintptr_t address
+    cdef bint finite  # whether they all are: then their products with zeros may be left out
 
-    def __init__(self, ndarray weight, bint finite):
-        self.weight = weight
-        self.finite = finite
+    def __init__(self, uintptr_t function, ndarray weight, int64_t width):
+        cdef Packing packing
+        cdef int64_t products = weight.shape[2] * weight.shape[3] * weight.shape[4] * weight.shape[5]
+        cdef int64_t tiles = (weight.shape[1] + width - 1) // width
+        cdef int axis, at = 3
+        self.memory = np.zeros(weight.shape[0] * tiles * products * width * weight.itemsize + ALIGNMENT, np.uint8)
+        self.address = <uintptr_t> PyArray_DATA(self.memory)
+        self.address += -self.address % ALIGNMENT
+        packing.groups = weight.shape[0]
+        packing.channels = weight.shape[1]
+        packing.width = width
+        packing.group_stride = weight.strides[0] // weight.itemsize
+        packing.channel_stride = weight.strides[1] // weight.itemsize
+        packing.weight = <uintptr_t> PyArray_DATA(weight)
+        packing.packed = self.address
+        packing.size[:] = [1, 1, 1, weight.shape[5]]
+        packing.stride[:] = [0, 0, 0, weight.strides[5] // weight.itemsize]
+        for axis in range(4, 1, -1):
+            if weight.shape[axis] == 1:
+                continue
+            if packing.size[at] > 1:
+                if weight.strides[axis] // weight.itemsize == packing.stride[at] * packing.size[at]:
+                    packing.size[at] *= weight.shape[axis]
+                    continue
+                at -= 1
+            packing.size[at] = weight.shape[axis]
+            packing.stride[at] = weight.strides[axis] // weight.itemsize
+        with nogil:
+            self.finite = (<pack_function> <void*> function)(&packing)
 
 
 cdef class Task:
@@ -134,38 +163,100 @@ cdef class Task:
         self.packing = packing
         self.kernel = kernel
 
-    def run(self, ndarray x, Packed packed not None, ndarray bias, ndarray add, ndarray out):
-        """Convolve: the arrays must have the strides that the job was made for."""
-        cdef Job job = self.job
-        cdef Workspace workspace = acquire(<size_t> (self.workspace_bytes * self.threads))
-        cdef int64_t first, last
+    cdef void point(self, Job* job, ndarray x, Packed packed, ndarray bias, ndarray add, ndarray out):
+        """The job, with its arrays."""
+        job[0] = self.job
         job.x = <uintptr_t> PyArray_DATA(x)
-        job.weight = <uintptr_t> PyArray_DATA(packed.weight)
+        job.weight = packed.address
         job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0
         job.y = <uintptr_t> PyArray_DATA(out)
-        try:
-            first = 0
-            while first < job.items:
-                last = min(first + self.slice, job.items)
-                with nogil:
-                    run_blocks(&job, self.function, first, last, self.threads, workspace.memory, self.workspace_bytes)
-                PyErr_CheckSignals()
-                first = last
-        finally:
-            release(workspace)
+
+    def run(self, ndarray x, Packed packed not None, ndarray bias, ndarray add, ndarray out):
+        """Convolve: the arrays must have the strides that the job was made for."""
+        cdef Job job
+        self.point(&job, x, packed, bias, add, out)
+        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+
+    def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts):
+        """The gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
+        cdef Job job = self.job
+        job.x = <uintptr_t> PyArray_DATA(x)
+        job.y = <uintptr_t> PyArray_DATA(grad_output)
+        job.weight = <uintptr_t> PyArray_DATA(parts)
+        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+
+
+def run_together(list tasks, list arrays):
+    """`Task.run` of several tasks of one type, block by block of each: what they share is in cache.
+
+    `arrays` holds the arguments of `run` for each of them.
+    """
+    cdef Py_ssize_t count = len(tasks)
+    cdef Job* jobs = <Job*> malloc(count * sizeof(Job))
+    cdef int64_t slice = INT64_MAX
+    cdef int64_t workspace_bytes = 0
+    cdef int threads = 1
+    cdef Task task
+    cdef Py_ssize_t at
+    if jobs == NULL:
+        raise MemoryError(f"no memory for {count} jobs")
+    try:
+        for at in range(count):
+            task = tasks[at]
+            x, packed, bias, add, out = arrays[at]
+            task.point(jobs + at, x, packed, bias, add, out)
+            slice = min(slice, task.slice)
+            threads = max(threads, task.threads)
+            workspace_bytes = max(workspace_bytes, task.workspace_bytes)
+        run_slices(jobs, count, task.function, slice, threads, workspace_bytes)
+    finally:
+        free(jobs)
+
+
+cdef run_slices(
+    const Job* jobs, int64_t count, block_function function, int64_t slice, int threads, int64_t workspace_bytes
+):
+    """All blocks of all jobs, `slice` of each at a time."""
+    cdef Workspace workspace = acquire(<size_t> (workspace_bytes * threads))
+    cdef int64_t first = 0, last, items = 0, at
+    for at in range(count):
+        items = max(items, jobs[at].items)
+    try:
+        while first < items:
+            last = min(first + slice, items)
+            with nogil:
+                run_blocks(jobs, count, function, first * count, last * count, threads, workspace.memory, workspace_bytes)
+            PyErr_CheckSignals()
+            first = last
+    finally:
+        release(workspace)
+
+
+cdef inline void run_block(
+    const Job* jobs, int64_t count, block_function function, int64_t item, void* memory
+) noexcept nogil:
+    """Jobs take turns; the shorter ones end earlier."""
+    cdef const Job* job = jobs
+    if count > 1:
+        job += item % count
+        item = item // count
+        if item >= job.items:
+            return
+    function(job, item, memory)
 
 
 cdef void run_blocks(
-    const Job* job, block_function function, int64_t first, int64_t last, int threads, char* memory, int64_t stride
+    const Job* jobs, int64_t count, block_function function,
+    int64_t first, int64_t last, int threads, char* memory, int64_t stride,
 ) noexcept nogil:
     cdef int64_t item, share
     if threads == 1:
         for item in range(first, last):
-            function(job, item, memory)
+            run_block(jobs, count, function, item, memory)
         return
     note_parallel()
     share = max(1, (last - first) // (threads * SHARES))
     for item in prange(first, last, num_threads=threads, schedule="dynamic", chunksize=share):
-        function(job, item, memory + threadid() * stride)
+        run_block(jobs, count, function, item, memory + threadid() * stride)

@@ -81,7 +81,8 @@ def _folded(padded, axis_map, axis):
     elements = padded[(*before, slice(first, first + axis_map.size))]
     inverse = axis_map.inverse
     border = padded.take(inverse.positions, axis)
-    for sums in inverse.sums:
-        border = np.add.reduceat(border, sums, axis, dtype=np.float64)
-    elements[(*before, inverse.elements)] += border
+    with np.errstate(all="ignore"):
+        for sums in inverse.sums:
+            border = np.add.reduceat(border, sums, axis, dtype=np.float64)
+        elements[(*before, inverse.elements)] += border
     return elements

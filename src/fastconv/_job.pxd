@@ -75,6 +75,24 @@ cdef struct Job:
     int64_t activation
     double padding_value
     int64_t items           # blocks of work
+    int64_t splits          # grad_weight: runs of blocks of positions that are summed apart,
+    int64_t flush           # blocks whose sums are kept together before they are added to the result,
+    int64_t o_block         # output channels of an item,
+    int64_t o_blocks
+    int64_t dot_rows        # and rows × taps that are summed at once
+    int64_t dot_taps
+    int64_t over_rows       # rows are those of the kernel, else output channels
+    int64_t rows_ahead      # which read so many rows of the gradient behind their block
+    int64_t row_tiles       # or tiles that sum outer products, each
+    uintptr_t tile_sizes    # int64[row_tiles]: of so many rows
+    uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
+    uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel
+    int64_t rows_kept       # all together
+    uintptr_t row_of        # int64[chunk]: the row of each (channel, tap)
+    int64_t pitch           # elements from one position's channels to the next's
+    int64_t gradient_at     # parts of the workspace
+    int64_t columns_at
+    int64_t g_columns_at    # from columns_at
     uintptr_t x             # the arrays
     uintptr_t weight
     uintptr_t bias
@@ -83,3 +101,19 @@ cdef struct Job:
 
 
 ctypedef void (*block_function)(const Job* job, int64_t item, void* workspace) noexcept nogil
+
+
+cdef struct Packing:
+    # Weights, and how they are to lie: strides in elements
+    int64_t groups
+    int64_t channels        # of a group
+    int64_t width           # channels of a tile
+    int64_t group_stride
+    int64_t channel_stride
+    int64_t size[4]         # products of a channel: the axes (c, d, h, w), merged where they lie evenly
+    int64_t stride[4]
+    uintptr_t weight
+    uintptr_t packed
+
+
+ctypedef bint (*pack_function)(const Packing* packing) noexcept nogil

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._errors import one_of
-
-CHAIN = 128  # numbers that are added one after the other; longer chains lose too much in float32
+from ._sums import CHAIN
 
 
 def _constant(position, size):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._geometry import Convolution, Geometry
+from . import _driver
+from ._geometry import CHANNELS_LAST, Convolution, Geometry
 from ._tasks import Prepared, Tasks
 
 
@@ -106,15 +107,19 @@ class Phases:
     def fill(self, bias, add, out):
         """What stands where no phase does: bias and residual, and what the activation makes of them."""
         convolution = self.forward.convolution
+        activation = convolution.activation
         value = np.zeros(1, convolution.dtype) if bias is None else bias
         if value.ndim == 1:
             value = value.reshape(-1, *[1] * convolution.rank)
-        if convolution.data_format == "channels_last":
+        if CHANNELS_LAST[convolution.data_format]:
             value = np.moveaxis(value, 0, -1)
         with np.errstate(all="ignore"):
-            if add is not None:
-                value = np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
-            out[...] = convolution.activation.function(value)
+            if add is None:
+                out[...] = activation.function(value)
+            else:
+                np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
+                if activation.code:
+                    out[...] = activation.function(out)
 
 
 class _Along(NamedTuple):
@@ -226,22 +231,32 @@ def _steps(strides, index):
 
 
 class _Task:
-    """Runs the phases one after the other."""
+    """Runs the phases, block by block of each where they are compiled, so that they meet their arrays in cache."""
 
     def __init__(self, geometry, parts):
         self.geometry = geometry
-        self.parts = [
-            (part.task, (..., *phase.source), (..., *phase.target), phase.bias)
-            for phase, part in zip(geometry.phases, parts, strict=True)
-        ]
+        self.tasks = [part.task for part in parts]
+        self.where = [((..., *phase.source), (..., *phase.target), phase.bias) for phase in geometry.phases]
+        self.compiled = bool(parts) and all(isinstance(task, _driver.Task) for task in self.tasks)
 
     def run(self, x, packed, bias, add, out):
         if not self.geometry.complete:
             self.geometry.fill(bias, add, out)
-        for (task, source, target, own), weight in zip(self.parts, packed, strict=True):
-            own_bias = None if bias is None else bias[own]
-            own_add = None if add is None else add[target]
-            task.run(x[source], weight, own_bias, own_add, out[target])
+        arrays = [
+            (
+                x[source],
+                weight,
+                None if bias is None else bias[own],
+                None if add is None else add[target],
+                out[target],
+            )
+            for (source, target, own), weight in zip(self.where, packed, strict=True)
+        ]
+        if self.compiled:
+            _driver.run_together(self.tasks, arrays)
+        else:
+            for task, its_arrays in zip(self.tasks, arrays, strict=True):
+                task.run(*its_arrays)
 
 
 class PhaseTasks(Tasks):

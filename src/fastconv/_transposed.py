@@ -54,9 +54,7 @@ class Transposed:
     @classmethod
     def parse(cls, rank, weight_shape, bias_shape, types, arguments):
         """Check everything that can be checked without an input, as `Convolution.parse` does."""
-        forward = Convolution.parse(
-            rank, weight_shape, None, types, arguments.forward, ("in_channels", "out_channels")
-        )
+        forward = Convolution.parse(rank, weight_shape, None, types, arguments.forward, ("in_channels", "out_channels"))
         if forward.padding_mode != "constant" or forward.padding_value:
             raise ValueError(
                 f"padding_mode={arguments.padding_mode!r} with padding_value={arguments.padding_value!r}; wanted "

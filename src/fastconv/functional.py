@@ -28,6 +28,7 @@ __all__ = [
     "plan",
 ]
 
+
 def _forward_function(name, rank, summary, example):
     """One of the forward functions. Their arguments, and the defaults, stand here and nowhere else."""
 
@@ -241,9 +242,7 @@ conv_transpose = _transposed_function(
 
 
 @with_arguments(conv, Arguments._fields)
-def plan(
-    weight, bias=None, *arguments, transposed=False, output_padding=0, output_size=None, input_shape=None
-):
+def plan(weight, bias=None, *arguments, transposed=False, output_padding=0, output_size=None, input_shape=None):
     """Prepare a convolution that is called often: copy and pack the weights, choose the algorithm.
 
     Parameters

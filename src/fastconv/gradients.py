@@ -21,6 +21,7 @@ from .functional import conv, conv_transpose
 
 __all__ = ["conv_backward", "conv_transpose_backward"]
 
+
 @with_arguments(conv, Arguments._fields)
 def conv_backward(grad_output, x, weight, bias=None, *arguments, needs=(True, True, True)):
     """The gradients of a convolution with respect to its input, weight and bias.
@@ -105,8 +106,9 @@ def _backward(grad_output, x, weight, bias, arguments, needs):
         return tuple(np.zeros(shape, types.computed) if need else None for shape, need in pairs)
     if activation is not _activations.NONE:
         before = operation.pre_activation(types, x, weight, bias)
+        derivative = _activations.slope(activation, before)
         with np.errstate(all="ignore"):
-            grad_output = cast(grad_output, types.computed) * _activations.slope(activation, before)
+            grad_output = cast(grad_output, types.computed) * derivative
     return (
         operation.grad_x(geometry, weight, grad_output) if needs[0] else None,
         operation.grad_weight(geometry, x, grad_output) if needs[1] else None,

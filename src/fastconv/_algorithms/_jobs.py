@@ -4,10 +4,9 @@ from math import ceil, prod
 
 import numpy as np
 
+from .. import _driver
 from ._lines import combined
-from ._tiling import workspace
-
-MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
+from ._tiling import in_place, workspace
 
 
 class Tables(list):
@@ -23,16 +22,16 @@ def job(geometry, layout, shape, tiling, tables):
     convolution, kind = geometry.convolution, tiling.kind
     stage = tiling.stage(shape.lines)
     channels, taps = shape.chunk
-    in_place = _in_place(layout, shape, tiling)
-    parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if in_place else 0)
+    placed = in_place(shape, tiling)
+    parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if placed else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
-    axes = [_axis(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
+    axes = [axis_fields(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
     if kind.alternate:
         axes[2]["step"] = 1
     tiles = ceil(shape.o / tiling.channel_tile)
     channel_blocks = ceil(tiles / tiling.block_tiles)
-    fields = dict(
+    fields = _driver.no_job() | dict(
         axis=axes,
         n=shape.n,
         groups=shape.groups,
@@ -61,10 +60,10 @@ def job(geometry, layout, shape, tiling, tables):
         channel_tiles=tiles,
         block_tiles=tiling.block_tiles,
         channel_blocks=channel_blocks,
-        in_place=in_place,
+        in_place=placed,
         to_output=_to_output(layout, shape, tiling),
         skips=shape.skips and not kind.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),
-        x_last=_last_element(geometry, layout.x),
+        x_last=last_element(geometry, layout.x),
         plane=stage.plane,
         run_start=tables(stage.run_starts),
         row=stage.row,
@@ -77,16 +76,11 @@ def job(geometry, layout, shape, tiling, tables):
         activation=convolution.activation.code,
         padding_value=convolution.padding_value,
         items=shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks,
-        x=0,
-        weight=0,
-        bias=0,
-        add=0,
-        y=0,
     )
     return fields, parts.total
 
 
-def _axis(line, block, run, tables):
+def axis_fields(line, block, run, tables):
     head, tail = line.map.head, line.map.tail
     return dict(
         size=line.size,
@@ -113,15 +107,6 @@ def _axis(line, block, run, tables):
     )
 
 
-def _in_place(layout, shape, tiling):
-    """Whether blocks away from the borders may read the input where it is."""
-    d, h, w = shape.lines
-    if w.stride != 1 or w.x != 1 or min(layout.x[1], d.x, h.x) < 0:
-        return False
-    row = h.stride * h.x
-    return tiling.kind.packed or tiling.kind.row_wise or tiling.block[1] == 1 or w.out <= row <= MOST_JUNK * w.out
-
-
 def _to_output(layout, shape, tiling):
     """Whether whole tiles may be summed where the output is to lie: in one chain, with nothing to add but a bias."""
     if shape.chains > 1 or layout.add or (layout.bias and any(layout.bias[1:])):
@@ -129,7 +114,7 @@ def _to_output(layout, shape, tiling):
     return shape.lines[2].y == 1 if tiling.lanes_are_pixels else tiling.kind.channelwise and shape.y_o == 1
 
 
-def _last_element(geometry, strides):
+def last_element(geometry, strides):
     """Offset of the last element of x that may be read."""
     sizes = (geometry.n, geometry.groups * geometry.c, *geometry.size)
     return sum(max(0, (size - 1) * stride) for size, stride in zip(sizes, strides, strict=True))

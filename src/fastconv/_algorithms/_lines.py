@@ -40,6 +40,13 @@ class Line(NamedTuple):
     def last_tap(self):
         return (self.kernel - 1) * self.dilation
 
+    def blocks_inside(self, block):
+        """Of blocks of so many outputs, the part that reads nothing but input."""
+        first = ceil(self.before / (block * self.stride))
+        room = self.size + self.before - self.last_tap - 1 - (block - 1) * self.stride
+        inside = max(0, room // (block * self.stride) - first + 1)
+        return min(1.0, inside / ceil(self.out / block))
+
     def resized(self, size):
         return self._replace(size=size, out=size, read=size)
 

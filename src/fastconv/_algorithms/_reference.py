@@ -9,7 +9,7 @@ from math import inf, prod
 
 import numpy as np
 
-CHAIN = 128  # products that are added one after the other; longer chains lose too much in float32
+from .._sums import CHAIN
 
 
 class Reference:

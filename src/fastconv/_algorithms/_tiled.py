@@ -6,10 +6,7 @@ panel, flattened across rows, or reads them shifted where that is cheaper. Both 
 """
 
 from itertools import accumulate
-from math import ceil
 from operator import mul
-
-import numpy as np
 
 from .. import _driver, _isa
 from .._layout import Layout
@@ -32,15 +29,11 @@ class Tiled:
         return cheapest(_shape(geometry, _contiguous(geometry), threads), self.name).cost
 
     def pack(self, convolution, weight, packing):
-        """`Packed` as (groups, tiles, products, channels of a tile), the last tile filled up with zeros."""
-        groups, channels, width = packing
-        weight = convolution.canonical(weight).reshape(groups, channels, -1)
-        tiles = ceil(channels / width)
-        packed = _driver.aligned_zeros((groups, tiles, weight.shape[2], width), weight.dtype)
-        for tile in range(tiles):
-            part = weight[:, tile * width : (tile + 1) * width]
-            packed[:, tile, :, : part.shape[1]] = part.swapaxes(1, 2)
-        return _driver.Packed(packed, bool(np.isfinite(weight).all()))
+        groups, width = packing
+        weight = convolution.canonical(weight)
+        if groups != len(weight):  # one output channel of each group: groups are taken for channels
+            weight = weight.swapaxes(0, 1)
+        return _driver.Packed(_isa.kernels.PACK[weight.dtype.name], weight, width)
 
     def task(self, geometry, layout, threads):
         shape = _shape(geometry, layout, threads)
@@ -55,7 +48,7 @@ class Tiled:
             threads=threads if geometry.flops > SERIAL_FLOPS else 1,
             workspace_bytes=elements * geometry.convolution.dtype.itemsize,
             flops=geometry.flops,
-            packing=(shape.groups, shape.o, tiling.channel_tile),
+            packing=(shape.groups, tiling.channel_tile),
             kernel=tiling.name,
         )
 
@@ -75,13 +68,20 @@ def _shape(geometry, layout, threads):
         x_c=layout.x[1],
         y_o=layout.out[1],
         dtype=convolution.dtype.name,
-        # Where all products of an element underflow, leaving some out can change the sign of its zero.
-        skips=(
-            convolution.precision == "default"
-            and convolution.padding_mode == "constant"
-            and convolution.padding_value == 0
-        ),
+        skips=skips_padding(convolution),
         threads=threads,
+    )
+
+
+def skips_padding(convolution):
+    """Whether products with padding may be left out.
+
+    Where all products of an element underflow, leaving some out can change the sign of its zero.
+    """
+    return (
+        convolution.precision == "default"
+        and convolution.padding_mode == "constant"
+        and convolution.padding_value == 0
     )
 
 

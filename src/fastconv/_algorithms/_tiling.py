@@ -30,6 +30,7 @@ STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
 BLOCK = 250.0  # starting a block
 SECONDS = 0.3e-9  # of one unit
+MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
 MOST_PAIRS = 1000  # positions and taps that are worth counting
 
 
@@ -207,16 +208,30 @@ def _store_cost(shape, tiling, stage, width):
     return STORE_VECTOR * outputs / width + STORE_PIECE * pieces
 
 
+def in_place(shape, tiling):
+    """Whether blocks away from the borders may read the input where it is."""
+    d, h, w = shape.lines
+    if w.stride != 1 or w.x != 1 or min(shape.x_c, d.x, h.x) < 0:
+        return False
+    row = h.stride * h.x
+    return tiling.kind.packed or tiling.kind.row_wise or tiling.block[1] == 1 or w.out <= row <= MOST_JUNK * w.out
+
+
 def _stage_cost(shape, tiling, stage, width):
     if tiling.kind.channelwise:
         return 0
+    read = READ_VECTOR * shape.c * prod(tiling.block) / width
     if shape.read_in_place:
-        return READ_VECTOR * shape.c * prod(tiling.block) / width
+        return read
     line = shape.lines[2]
     step = 1 if tiling.kind.alternate else line.stride
     element = STAGE_VECTOR * step / width if line.x == 1 and step <= 2 else STAGE_ELEMENT
     rows = shape.c * ceil(shape.taps / shape.chunk[1]) * stage.rows
-    return rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * element)
+    staged = rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * element)
+    if not in_place(shape, tiling):
+        return staged
+    inside = prod(line.blocks_inside(part) for line, part in zip(shape.lines, tiling.block, strict=True))
+    return inside * read + (1 - inside) * staged
 
 
 def _live(shape, tiling):

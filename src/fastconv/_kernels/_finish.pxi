@@ -55,6 +55,9 @@ cdef inline void store_piece(
     if tile.pixel_step == 1 and w_stride == 1:
         for i in range(tile.channels):
             store_row(<vector*> (y + i * channel_stride), sums + i * tile.channel_step, count)
+    elif tile.pixel_step == 1 and w_stride == 2:
+        for i in range(tile.channels):
+            store_row_apart(<vector*> (y + i * channel_stride), sums + i * tile.channel_step, count)
     elif tile.channel_step == 1 and channel_stride == 1:
         for p in range(count):
             store_row(<vector*> (y + p * w_stride), sums + p * tile.pixel_step, tile.channels)

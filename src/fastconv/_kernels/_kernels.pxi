@@ -5,9 +5,9 @@
 
 from libc.math cimport M_SQRT1_2
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
-from fastconv._job cimport Axis, Job, block_function
+from fastconv._job cimport Axis, Job, Packing, block_function, pack_function
 
 cdef extern from "vector.h" nogil:
     ctypedef float vfloat
@@ -20,8 +20,12 @@ cdef extern from "vector.h" nogil:
         STRIP3
         STRIP4
         BAND
+        DOTS
+        MOST_DOTS
+        DOT_TAPS
         BAND_ROWS
         MOST_LANES
+        SQUARE
         CHAIN
         CHANNELWISE_PIXELS
     void prefetch(const void* address)
@@ -36,6 +40,7 @@ cdef extern from "vector.h" nogil:
     void erf_in_place(...)
     void load_part(...)
     void store_part(...)
+    void store_every_second(...)
     void take_even(...)
     void take_odd(...)
 
@@ -57,6 +62,11 @@ include "_activation.pxi"
 include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
+include "_transpose.pxi"
+include "_pack_weights.pxi"
+include "_grad_weight.pxi"
+include "_dots.pxi"
+include "_outer.pxi"
 include "_peak.pxi"
 
 
@@ -68,8 +78,28 @@ cdef void forward_float64(const Job* job, int64_t item, void* workspace) noexcep
     forward[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
 
 
+cdef void grad_weight_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    grad_weight[float, vfloat](job, item, <float*> workspace, <vfloat*> (<float*> workspace + job.sums_at))
+
+
+cdef void grad_weight_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    grad_weight[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
+
+
+cdef bint pack_float32(const Packing* packing) noexcept nogil:
+    return pack_weights(packing, <const float*> packing.weight, <float*> packing.packed, <vfloat*> packing.packed)
+
+
+cdef bint pack_float64(const Packing* packing) noexcept nogil:
+    return pack_weights(packing, <const double*> packing.weight, <double*> packing.packed, <vdouble*> packing.packed)
+
+
+cdef pack_function _pack_float32 = pack_float32
+cdef pack_function _pack_float64 = pack_float64
 cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
+cdef block_function _grad_weight_float32 = grad_weight_float32
+cdef block_function _grad_weight_float64 = grad_weight_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
@@ -77,4 +107,8 @@ TILE_ROWS = ROWS
 ROWS_OF_BAND = BAND_ROWS
 PIXELS_OF_CHANNELWISE = CHANNELWISE_PIXELS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
+MOST_SUMS = MOST_DOTS
+DOT_SIZES = {rows: min(DOT_TAPS, MOST_DOTS // rows) for rows in range(1, DOTS + 1)}  # rows → most taps
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
+GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
+PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}

@@ -15,6 +15,17 @@ cdef inline void store_row(vector* target, const real* source, int64_t count) no
         store_part(to + i, rest, count - i)
 
 
+cdef inline void store_row_apart(vector* target, const real* source, int64_t count) noexcept nogil:
+    """From cache to every second element of an array."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t i = 0
+    while i < count:
+        store_every_second(
+            <real*> target + 2 * i, (<const vector*> (source + i))[0], lanes if count - i > lanes else count - i
+        )
+        i += lanes
+
+
 cdef inline void load_row(vector* target, const real* source, int64_t step, int64_t count) noexcept nogil:
     """Every `step`-th element of an array into cache, written in whole vectors: what lies behind is overwritten."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)

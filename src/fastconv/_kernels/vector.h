@@ -19,7 +19,8 @@
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows. */
+ * BAND: most vectors in one of BAND_ROWS image rows;
+ * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps. */
 #if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
 #define ROWS 14
@@ -28,6 +29,8 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
+#define DOTS 4
+#define MOST_DOTS 24
 #else /* 16 */
 #ifdef __AVX2__
 #define BYTES 32
@@ -40,14 +43,19 @@
 #define STRIP3 3
 #define STRIP4 2
 #define BAND 2
+#define DOTS 3
+#define MOST_DOTS 12
 #endif
 
 #define BAND_ROWS 4
 /* Pixels of a tile that runs along the channels, two vectors each. */
 #define CHANNELWISE_PIXELS 6
+/* Taps of one row of gradients that are summed at once. */
+#define DOT_TAPS 8
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
+#define SQUARE (BYTES / 4) /* most rows of a square that is transposed */
 
 typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef double vdouble __attribute__((vector_size(BYTES), aligned(8), may_alias));
@@ -68,6 +76,9 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
     ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
 #define store_part(p, v, count) \
     (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
+/* The lanes of v to the first `count` of every second element from p on */
+#define store_every_second(p, v, count) \
+    (_Generic((v), vfloat: store_every_second_vfloat, vdouble: store_every_second_vdouble)((void *)(p), v, count))
 /* v = every second element of two vectors, from the first one on or from the second */
 #if defined(__clang__)
 #define take_alternate(v, low, high, first) do { \
@@ -145,6 +156,27 @@ static inline void store_part_vdouble(void *p, vdouble v, int64_t count)
 {
     _mm512_mask_storeu_pd(p, FIRST(count), (__m512d)v);
 }
+/* Each half of the lanes spread out to every second one of a vector, of which only those are stored */
+static inline void store_every_second_vfloat(void *p, vfloat v, int64_t count)
+{
+    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const uint32_t mask = count < 16 ? FIRST(2 * count) & 0x55555555u : 0x55555555u;
+    _mm512_mask_storeu_ps(p, (__mmask16)mask, _mm512_permutexvar_ps(low, (__m512)v));
+    _mm512_mask_storeu_ps(
+        (float *)p + 16, (__mmask16)(mask >> 16),
+        _mm512_permutexvar_ps(_mm512_add_epi32(low, _mm512_set1_epi32(8)), (__m512)v)
+    );
+}
+static inline void store_every_second_vdouble(void *p, vdouble v, int64_t count)
+{
+    const __m512i low = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    const uint32_t mask = FIRST(2 * count) & 0x5555u;
+    _mm512_mask_storeu_pd(p, (__mmask8)mask, _mm512_permutexvar_pd(low, (__m512d)v));
+    _mm512_mask_storeu_pd(
+        (double *)p + 8, (__mmask8)(mask >> 8),
+        _mm512_permutexvar_pd(_mm512_add_epi64(low, _mm512_set1_epi64(4)), (__m512d)v)
+    );
+}
 #else
 #if defined(__AVX2__)
 static const int32_t ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -179,4 +211,11 @@ static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \
 }
 DEFINE_STORE_PART(vfloat)
 DEFINE_STORE_PART(vdouble)
+#define DEFINE_STORE_EVERY_SECOND(VECTOR) \
+static inline void store_every_second_##VECTOR(void *p, VECTOR v, int64_t count) \
+{ \
+    for (int64_t lane = 0; lane < count; lane++) ((scalar_of(v) *)p)[2 * lane] = v[lane]; \
+}
+DEFINE_STORE_EVERY_SECOND(vfloat)
+DEFINE_STORE_EVERY_SECOND(vdouble)
 #endif

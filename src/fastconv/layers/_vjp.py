@@ -27,12 +27,13 @@ def pull_back(functions, options, x, weight, bias):
         return before, linear
     y = before.copy()
     before.flags.writeable = False  # the derivative may be the caller's function
-    with np.errstate(all="ignore"):
+    with _activations.quiet(activation):
         _activations.apply(activation.function, y)
 
     def way_back(grad):
+        slope = _activations.slope(activation, before)
         with np.errstate(all="ignore"):
-            grad = grad * _activations.slope(activation, before)
+            grad = grad * slope
         return linear(grad)
 
     return y, way_back

@@ -1,0 +1,121 @@
+"""The gradient of the weights as sums of outer products: input channels × output channels, one for each position.
+
+The register tile of the forward pass adds them up: its vectors run along output channels, its rows along input channels
+and the neighbouring columns of the kernel, and the products of a chain are positions. For that both operands are turned
+round, so that the channels of a position lie side by side:
+
+    x_columns[position, c], g_columns[tile of output channels, position, o]
+
+kept[tile of output channels, row, o] are the sums so far; `row_of` tells which row belongs to which (c, tap).
+"""
+
+
+cdef void outer_products(
+    const Job* job, const Block* block, const Sums* task, const real* g, const real* x, real* result,
+    real* columns, vector* sums,
+) noexcept nogil:
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t width = 2 * lanes
+    cdef int64_t rows = block.count[1]
+    cdef int64_t positions = rows * block.count[2]
+    cdef int64_t tiles = (task.o + width - 1) // width
+    cdef int64_t t, h, w, first, length, k = 0
+    cdef real* g_columns = columns + job.g_columns_at
+    cdef bint fresh = task.first
+    cdef int64_t x_steps[CHAIN]
+    cdef int64_t g_rows[CHAIN]
+    if task.x_plane:
+        transpose[real, vector](x, task.x_c, task.c, task.x_plane, columns, job.pitch, sums)
+    else:  # read in place: rows of it
+        for h in range(rows):
+            transpose[real, vector](
+                x + h * task.x_row, task.x_c, task.c, block.count[2], columns + h * job.row * job.pitch, job.pitch, sums
+            )
+    for t in range(tiles):
+        for h in range(rows):
+            transpose[real, vector](
+                g + t * width * task.g_o + h * task.g_row, task.g_o, bounded(task.o - t * width, 0, width),
+                block.count[2], g_columns + (t * positions + h * block.count[2]) * width, width, sums,
+            )
+    first = 0
+    while first < positions:
+        length = bounded(positions - first, 0, job.chunk_taps)
+        for k in range(length):
+            h = (first + k) // block.count[2]
+            w = first + k - h * block.count[2]
+            x_steps[k] = (h * job.row + w) * job.pitch
+            g_rows[k] = (first + k) * width
+        for t in range(tiles):
+            add_tiles(
+                job, block, columns, x_steps, g_columns + t * positions * width, g_rows, length,
+                <real*> sums + t * job.rows_kept * width, fresh, sums,
+            )
+        fresh = False
+        first += length
+    if task.flush:
+        for t in range(tiles):
+            store_turned(
+                job, task, <const real*> sums + t * job.rows_kept * width, bounded(task.o - t * width, 0, width),
+                result + t * width * job.c * job.taps, sums,
+            )
+
+
+cdef inline void add_tiles(
+    const Job* job, const Block* block, const real* factors, const int64_t* steps,
+    const real* operands, const int64_t* rows, int64_t length, real* kept, bint fresh, vector* as_vectors,
+) noexcept nogil:
+    """One chain; tiles whose factors are all zeros of the padding are left out."""
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
+    cdef int64_t width = 2 * (sizeof(vector) // sizeof(real))
+    cdef int64_t top = block.first[1]
+    cdef int64_t i, m, row
+    for i in range(job.row_tiles):
+        m = (<const int64_t*> job.tile_sizes)[i]
+        row = (<const int64_t*> job.tile_kernel_rows)[i]
+        if job.skips and (
+            lies_outside(d, block.first[0], block.first[0], row // h.kernel)
+            or lies_outside(h, top, top + block.count[1] - 1, row % h.kernel)
+        ):
+            if fresh:
+                memset(kept, 0, m * width * sizeof(real))
+        else:
+            tile[real, vector](
+                m, 2, factors + (<const int64_t*> job.tile_factors)[i], steps, operands, rows, length,
+                <vector*> kept, width, fresh,
+            )
+        kept += m * width
+
+
+cdef void store_turned(
+    const Job* job, const Sums* task, const real* kept, int64_t channels, real* result, vector* as_vectors
+) noexcept nogil:
+    """kept[row_of[k], o] → result[o, k], k = (c, tap)."""
+    cdef int lanes = sizeof(vector) // sizeof(real)
+    cdef const int64_t* row_of = <const int64_t*> job.row_of
+    cdef int64_t products = task.c * job.taps
+    cdef int64_t k, o, count
+    cdef real* target
+    cdef int r
+    cdef vector square[SQUARE]
+    cdef vector earlier
+    o = 0
+    while o < channels:
+        k = 0
+        while k < products:
+            count = bounded(products - k, 0, lanes)
+            for r in range(lanes):
+                if r < count:
+                    square[r] = (<const vector*> (kept + row_of[k + r] * 2 * lanes + o))[0]
+                else:
+                    broadcast(square[r], 0)
+            transpose_square(lanes, square)
+            for r in range(lanes):
+                if o + r < channels:
+                    target = result + (o + r) * job.c * job.taps + k
+                    if task.add:
+                        load_part(earlier, target, count)
+                        square[r] += earlier
+                    store_part(target, square[r], count)
+            k += lanes
+        o += lanes

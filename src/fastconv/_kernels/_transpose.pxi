@@ -1,0 +1,65 @@
+"""Rows → columns: squares of as many rows as a vector has lanes, transposed in registers.
+
+Taking the even elements of neighbouring rows, then the odd ones, log2(lanes) times, leaves column i in vector i.
+"""
+
+
+cdef inline void shuffle_rows(int lanes, const vector* rows, vector* columns) noexcept nogil:
+    """One of the steps."""
+    cdef int i
+    for i in range(lanes // 2):
+        take_even(columns[i], rows[2 * i], rows[2 * i + 1])
+        take_odd(columns[i + lanes // 2], rows[2 * i], rows[2 * i + 1])
+
+
+cdef inline void transpose_square(int lanes, vector* rows) noexcept nogil:
+    cdef vector other[SQUARE]
+    if lanes == 2:
+        shuffle_rows(2, rows, other)
+        rows[0] = other[0]
+        rows[1] = other[1]
+    elif lanes == 4:
+        shuffle_rows(4, rows, other)
+        shuffle_rows(4, other, rows)
+    elif lanes == 8:
+        shuffle_rows(8, rows, other)
+        shuffle_rows(8, other, rows)
+        shuffle_rows(8, rows, other)
+        for lanes in range(8):
+            rows[lanes] = other[lanes]
+    else:
+        shuffle_rows(16, rows, other)
+        shuffle_rows(16, other, rows)
+        shuffle_rows(16, rows, other)
+        shuffle_rows(16, other, rows)
+
+
+cdef void transpose(
+    const real* rows, int64_t step, int64_t count, int64_t columns, real* target, int64_t pitch, vector* as_vectors
+) noexcept nogil:
+    """target[j * pitch + i] = rows[i * step + j] for i < count, j < columns; nothing else is read or written."""
+    cdef int lanes = sizeof(vector) // sizeof(real)
+    cdef vector square[SQUARE]
+    cdef int64_t i = 0, j, height, width
+    cdef int r
+    while i < count:
+        height = bounded(count - i, 0, lanes)
+        j = 0
+        while j < columns:
+            width = bounded(columns - j, 0, lanes)
+            for r in range(lanes):
+                if r >= height:
+                    broadcast(square[r], 0)
+                elif width == lanes:
+                    square[r] = (<const vector*> (rows + (i + r) * step + j))[0]
+                else:
+                    load_part(square[r], rows + (i + r) * step + j, width)
+            transpose_square(lanes, square)
+            for r in range(lanes):
+                if r < width:
+                    if height == lanes:
+                        (<vector*> (target + (j + r) * pitch + i))[0] = square[r]
+                    else:
+                        store_part(target + (j + r) * pitch + i, square[r], height)
+            j += lanes
+        i += lanes
