@@ -256,6 +256,13 @@ def test_wrong_arguments_are_named(kind, changed, error, message):
         kind(**{"in_channels": 4, "out_channels": 8, "kernel_size": 3} | changed)
 
 
+@pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
+@pytest.mark.parametrize("changed", [{"stride": 0}, {"activation": "rulu"}, {"rng": "seed"}, {"weight_init": None}])
+def test_wrong_arguments_are_not_settled_late(kind, changed):
+    with pytest.raises((ValueError, TypeError), match=f"{next(iter(changed))}="):
+        kind(None, 8, 3, **changed)
+
+
 @pytest.mark.parametrize("kernel_size", [3, (), (1, 2, 3, 4), None, "abc"])
 def test_a_kernel_that_tells_no_rank(kernel_size):
     with pytest.raises(ValueError, match=r"kernel_size=.* does not tell the number of spatial axes"):

@@ -77,7 +77,8 @@ def test_input_is_cast_to_the_type_of_the_layer(dtype, own):
     np.testing.assert_array_equal(y, layer(x.astype(own)))
     z, backward = layer.vjp(x)
     np.testing.assert_array_equal(z, y)
-    assert backward(y).dtype == layer.weight.grad.dtype == own
+    for grad_y in (y, y.astype("float64"), y.astype("float16")):
+        assert backward(grad_y).dtype == layer.weight.grad.dtype == own
 
 
 @pytest.mark.parametrize("x", [np.ones((2, 5, 5), complex), np.full((2, 5, 5), "a"), object()])
@@ -202,6 +203,11 @@ def test_a_failing_initialiser_leaves_the_layer_as_it_was():
         layer.build((1, 5, 5))
     assert layer.weight is None
     assert layer.build((1, 5, 5)).bias.shape == (4,)
+
+
+def test_an_input_without_channels_settles_nothing():
+    with pytest.raises(ValueError, match=r"late: x has 0 channels \(shape \(0, 5, 5\)\)"):
+        Conv2d(None, 4, 3, name="late").build((0, 5, 5))
 
 
 def test_a_shape_that_does_not_tell_enough():

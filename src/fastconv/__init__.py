@@ -2,7 +2,8 @@
 
 `conv1d`, `conv2d`, `conv3d` and `conv` convolve, `conv_transpose1d` and its like do so transposed, and `conv_backward`
 and `conv_transpose_backward` give their gradients; `plan` prepares a convolution that is called often; `explain` and
-`show_config` tell how and on what it is computed.
+`show_config` tell how and on what it is computed. `Conv2d` and its like hold parameters that are learned; `Sequential`
+chains them.
 """
 
 from . import conventions, initializers
@@ -30,6 +31,7 @@ from .gradients import conv_backward, conv_transpose_backward
 from .layers import (
     SGD,
     Adam,
+    Chain,
     Conv,
     Conv1d,
     Conv2d,
@@ -38,6 +40,7 @@ from .layers import (
     ConvTranspose1d,
     ConvTranspose2d,
     ConvTranspose3d,
+    Info,
     Parameter,
     Sequential,
 )
@@ -45,6 +48,7 @@ from .layers import (
 __all__ = [
     "SGD",
     "Adam",
+    "Chain",
     "Conv",
     "Conv1d",
     "Conv2d",
@@ -54,6 +58,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Explanation",
+    "Info",
     "Parameter",
     "Plan",
     "Sequential",

@@ -71,6 +71,16 @@ class Info:
     rows : tuple of Row
         The layers in the order of calls.
     total : Row
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> print(fastconv.Conv2d(3, 8, 5, stride=2, padding=2, name="conv").info((3, 32, None)))
+    name   layer   output shape   parameters  flops  receptive field  memory  algorithm
+    ───────────────────────────────────────────────────────────────────────────────────
+    conv   Conv2d  (8, 16, None)         608      –              5×5       –  –
+    ───────────────────────────────────────────────────────────────────────────────────
+    total  –       (8, 16, None)         608      –              5×5       –  –
     """
 
     rows: tuple
