@@ -4,6 +4,7 @@ The compiled kernels know an entry by its code; `function` is the same for NumPy
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,3 +147,17 @@ def apply(function, out):
         raise ValueError(f"activation returned an array of shape {result.shape}; wanted {out.shape}")
     if result is not out:
         np.copyto(out, result, casting="same_kind")
+
+
+def slope(activation, before):
+    """The derivative of an `Activation` at the pre-activation."""
+    with quiet(activation):
+        derivative = np.asarray(activation.derivative(before))
+    if derivative.shape != before.shape:
+        raise ValueError(f"activation has a derivative that returned shape {derivative.shape}; wanted {before.shape}")
+    return derivative.astype(before.dtype, copy=False)
+
+
+def quiet(activation):
+    """Where a function is applied: overflow and NaN are values for those of the table; a caller's may warn of them."""
+    return np.errstate(all="ignore") if activation.code else nullcontext()

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _activations
 from ._algorithms import algorithm_name
-from ._errors import integer, one_of, sequence
+from ._errors import flag, integer, one_of, sequence
 from ._padding import AxisMap, canonical_mode
 
 MOST_BYTES = 2**63 - 1
@@ -364,12 +364,6 @@ def _padding_value(value, dtype):
         raise TypeError(f"padding_value={value!r} has type {type(value).__name__}; wanted a real number")
     with np.errstate(all="ignore"):
         return float(dtype.type(value)) + 0.0  # no negative zero
-
-
-def flag(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}={value!r} has type {type(value).__name__}; wanted True or False")
-    return bool(value)
 
 
 def _name(name, value, allowed):

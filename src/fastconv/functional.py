@@ -4,8 +4,9 @@ import numpy as np
 
 from ._arrays import FLOAT32, as_shape, contiguous_strides, promote
 from ._call import call
+from ._errors import flag
 from ._explain import Explanation
-from ._geometry import Arguments, Convolution, flag
+from ._geometry import Arguments, Convolution
 from ._plan import plan_of
 from ._signatures import ARRAYS, PARAMETERS, TRANSPOSED_ARRAYS, TRANSPOSED_PARAMETERS, with_arguments
 from ._tasks import Tasks

@@ -97,7 +97,7 @@ def _backward(grad_output, x, weight, bias, arguments, needs):
         return tuple(np.zeros(array.shape, operation.types.computed) if need else None for array, need in given)
     if operation.is_activated:
         activation = _activations.parse(arguments.activation)
-        derivative = _derivative(activation, operation.pre_activation(x, weight, bias))
+        derivative = _activations.slope(activation, operation.pre_activation(x, weight, bias))
         with np.errstate(all="ignore"):
             grad_output = cast(grad_output, operation.types.computed) * derivative
     return (
@@ -174,16 +174,6 @@ class _Operation(NamedTuple):
         if isinstance(self.geometry, Phases):  # where the forward convolution has the two the other way round
             return grad_weight_in_blocks(self.geometry.forward, grad_output, x)
         return grad_weight_in_blocks(self.geometry, x, grad_output)
-
-
-def _derivative(activation, before):
-    if activation.code:
-        with np.errstate(all="ignore"):  # overflow and NaN are values here; a caller's function may warn of them
-            return activation.derivative(before)
-    derivative = np.asarray(activation.derivative(before))
-    if derivative.shape != before.shape:
-        raise ValueError(f"activation has a derivative that returned shape {derivative.shape}; wanted {before.shape}")
-    return derivative.astype(before.dtype, copy=False)
 
 
 def _needs(needs, bias):

@@ -1,0 +1,39 @@
+"""A convolution and the way back: the gradient of its output → those of input, weight and bias."""
+
+import numpy as np
+
+from .. import _activations
+from ._arguments import literal
+
+
+def check_differentiable(activation):
+    """Refuse a function that came without its derivative."""
+    if _activations.parse(activation).derivative is None:
+        raise TypeError(
+            f"activation={literal(activation)} has no derivative; wanted a name or a pair (function, derivative)"
+        )
+
+
+def pull_back(functions, options, x, weight, bias):
+    """The result, and a function from its gradient to those of `x`, `weight` and `bias`."""
+    activation = _activations.parse(options["activation"])
+    options = options | {"activation": None}
+    before = functions.forward(x, weight, bias, **options)
+
+    def linear(grad):
+        return functions.backward(grad, x, weight, bias, **options)
+
+    if activation is _activations.NONE:
+        return before, linear
+    y = before.copy()
+    before.flags.writeable = False  # the derivative may be the caller's function
+    with _activations.quiet(activation):
+        _activations.apply(activation.function, y)
+
+    def way_back(grad):
+        slope = _activations.slope(activation, before)
+        with np.errstate(all="ignore"):
+            grad = grad * slope
+        return linear(grad)
+
+    return y, way_back
