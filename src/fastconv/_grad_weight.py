@@ -155,7 +155,8 @@ def _outer(geometry, layout, axes, cut, tables):
 def _channelwise(geometry, layout, axes, cut, tables):
     d, h, w = axes
     rows = (cut.block[1] - 1) * h.stride + h.last_tap + 1
-    taps = combined([range(d.kernel), *(range(0, line.last_tap + 1, line.dilation) for line in (h, w))], [rows * w.read, w.read, 1])
+    columns = [range(d.kernel), *(range(0, line.last_tap + 1, line.dilation) for line in (h, w))]
+    taps = combined(columns, (rows * w.read, w.read, 1))
     x_columns = _aligned(d.kernel * rows * w.read * cut.channels)
     sums_at = x_columns + _aligned(prod(cut.block) * cut.channels)
     fields = dict(
