@@ -23,7 +23,7 @@ class Planning:
         _, self.weight = self.case.arrays()
 
     def time_plan(self, name):
-        fastconv.plan(self.weight, **self.case.arguments, input_shape=self.case.x_shape)
+        fastconv.plan(self.weight, **self.case.plan_arguments, input_shape=self.case.x_shape)
 
 
 class Memory:

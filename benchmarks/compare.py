@@ -2,10 +2,15 @@
 
     python benchmarks/compare.py                                  every case, on one thread and on all
     python benchmarks/compare.py --cases 'resnet.*' --threads 1 --peers 'torch*' ort
+    python benchmarks/compare.py --backward                       the gradients instead, beside PyTorch's
     python benchmarks/compare.py --memory                         what a call and an import take, fastconv alone
 
 Every peer's result is held against fastconv's before anything is timed. A ratio is a peer's time over fastconv's plan
 with ``out=`` on channels-first arrays, so that above 1 fastconv is the faster one; "best" is the fastest peer.
+
+Backward, it is over the function that returns the gradients with respect to input and weight. Columns that end in .dx
+and .dw are one of them alone, over the same of fastconv; fastconv.dx and .dw themselves are over both together. Speeds
+count the sums of both. Filters that nobody trains are left out.
 """
 
 import argparse
@@ -22,16 +27,20 @@ import numpy as np
 # Run by its path, a script finds its neighbours beside it; as asv imports it, in the package. The package serves both.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import memory, report
-from benchmarks.peers import OURS, PEERS
+from benchmarks import backward, memory, peers, report
 from benchmarks.rounds import Neighbours, alternate
 from benchmarks.shapes import CASES
 
 BASE = "fastconv"
-# Of the largest sum of absolute products there can be: what the strict bound allows in each type.
+# Of the largest sum of products there can be: what the strict bound allows in each type.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 # A side whose first call takes longer than this many seconds, and this many times fastconv's, is not timed further.
 TOO_SLOW = 2.0, 20.0
+
+
+def base_of(side):
+    """The name of fastconv's side for the same part of the work; it comes before the other sides."""
+    return BASE + side.part
 
 
 def timed_call(run):
@@ -40,19 +49,30 @@ def timed_call(run):
     return result, time.perf_counter() - start
 
 
+def disagreement(results, expected, case):
+    """How results differ from the expected ones by more than rounding may, or None."""
+    for result, wanted in zip(results, expected, strict=True):
+        if result.shape != wanted.shape:
+            return f"shape {result.shape}, not {wanted.shape}"
+        # As many products are added to an element, edges and strides averaged, and none is larger than 1.
+        allowed = TOLERANCE[case.dtype] * case.flops / 2 / wanted.size
+        if not (off := np.abs(result - wanted).max()) <= allowed:
+            return f"off by {off:.1e} where {allowed:.1e} is allowed"
+    return None
+
+
 def prepare(case, threads, sides):
     """Build and check the sides of a case.
 
     Returns
     -------
     ready : dict
-        Name → what is to be timed; fastconv comes first.
+        Name → what is to be timed.
     declined, wrong : dict
         Name → why it is not timed; `wrong` are results that differ from fastconv's.
     """
     x, weight = case.arrays()
-    allowed = TOLERANCE[case.dtype] * np.abs(x).max() * np.abs(weight).sum(axis=tuple(range(1, weight.ndim))).max()
-    ready, declined, wrong = {}, {}, {}
+    ready, declined, wrong, first = {}, {}, {}, {}
     for name, side in sides.items():
         if reason := side.declines(case):
             declined[name] = reason
@@ -61,18 +81,17 @@ def prepare(case, threads, sides):
             with side.setting(threads):
                 built = side.build(case, x, weight, threads)
                 result, taken = timed_call(built.run)
-            result = built.fetch(result)
+            results = built.fetch(result)
         except Exception as error:  # a peer's failure is its own: the table says so and goes on
-            if name == BASE:
+            if name == base_of(side):
                 raise
             declined[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
-        if name == BASE:
-            expected, base_taken = result.copy(), taken
-        if result.shape != expected.shape:
-            wrong[name] = f"shape {result.shape}, not {expected.shape}"
-        elif not (off := np.abs(result - expected).max()) <= allowed:
-            wrong[name] = f"off by {off:.1e} where {allowed:.1e} is allowed"
+        if name == base_of(side):
+            first[side.part] = [result.copy() for result in results], taken
+        expected, base_taken = first[side.part]
+        if how := disagreement(results, expected, case):
+            wrong[name] = how
         elif taken > max(TOO_SLOW[0], TOO_SLOW[1] * base_taken):
             declined[name] = f"takes {taken:.1f} s"
         else:
@@ -87,6 +106,13 @@ def fma_peak(dtype):
     return kernels.fma_peak(dtype) if hasattr(kernels, "fma_peak") else None
 
 
+def fastest(ratios, sides, part):
+    """The peer that does this part of the work best, and its ratio; None where no peer does."""
+    others = [side for side in ratios if sides[side].part == part and not side.startswith(BASE)]
+    best = min(others, key=ratios.get, default=None)
+    return {"best": best, "ratio": ratios.get(best)}
+
+
 def measure(name, case, threads, sides, rounds):
     """One row of the table, as JSON can hold it."""
     ready, declined, wrong = prepare(case, threads, sides)
@@ -98,21 +124,24 @@ def measure(name, case, threads, sides, rounds):
     disturbed = neighbours.processors()
     peaks.append(fma_peak(case.dtype))
 
-    gflops = case.flops / seconds[BASE] / 1e9
-    ratios = {side: taken / seconds[BASE] for side, taken in seconds.items() if side != BASE}
-    best = min((side for side in ratios if side in PEERS), key=ratios.get, default=None)
+    flops = case.flops * sides[BASE].convolutions
+    gflops = flops / seconds[BASE] / 1e9
+    bases = {side: BASE if side.startswith(BASE) else base_of(sides[side]) for side in seconds if side != BASE}
+    ratios = {side: seconds[side] / seconds[base] for side, base in bases.items()}
+    parts = dict.fromkeys(sides[side].part for side in ready)
+    best = {part: fastest(ratios, sides, part) for part in parts}
     return {
         "case": name,
         "threads": threads,
         "dtype": case.dtype,
         "density": case.density,
-        "gflop": case.flops / 1e9,
+        "gflop": flops / 1e9,
         "seconds": seconds,
         "gflops": gflops,
         "share_of_peak": None if None in peaks else gflops / (threads * max(peaks)),
         "ratios": ratios,
-        "best": best,
-        "ratio": ratios.get(best),
+        **best.pop(""),
+        "parts": best,
         "declined": declined,
         "wrong": wrong,
         "disturbed": disturbed,
@@ -131,13 +160,15 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="GLOB", help="names in benchmarks/shapes.py")
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="default: 1, and all")
-    parser.add_argument("--peers", nargs="+", default=["*"], metavar="GLOB", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--peers", nargs="+", default=["*"], metavar="GLOB", help=f"of {', '.join(peers.PEERS)}")
     parser.add_argument("--channels-last", action="store_true", help="time fastconv's channels-last plan as well")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     parser.add_argument("--dtype", choices=TOLERANCE, help="compute every case in this type, not in its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios (needs matplotlib)")
-    parser.add_argument("--memory", action="store_true", help="measure memory and import time, and no peer")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--backward", action="store_true", help="time gradients, where a case is one that is trained")
+    what.add_argument("--memory", action="store_true", help="measure memory and import time, and no peer")
     options = parser.parse_args(arguments)
     if options.picture and find_spec("matplotlib") is None:
         parser.error("--picture needs matplotlib")
@@ -146,12 +177,13 @@ def parse(arguments):
 
 def compare(cases, threads, options):
     """The second half of `main`: time, print and save; True if every result agreed with fastconv's."""
-    installed = {name: PEERS[name] for name in matching(options.peers, list(PEERS))}
-    missing = {name: reason for name, peer in installed.items() if (reason := peer.missing())}
-    ours = OURS if options.channels_last else {BASE: OURS[BASE]}
-    sides = ours | {name: peer for name, peer in installed.items() if name not in missing}
+    adapters = backward if options.backward else peers
+    known = {name: adapters.PEERS[name] for name in matching(options.peers, list(adapters.PEERS))}
+    missing = {name: reason for name, peer in known.items() if (reason := peer.missing())}
+    ours = {name: side for name, side in adapters.OURS.items() if options.channels_last or name == base_of(side)}
+    sides = ours | {name: peer for name, peer in known.items() if name not in missing}
 
-    about = report.about(sides.values())
+    about = f"{'backward' if options.backward else 'forward'}, {report.about(sides.values())}"
     print(about, *(f"{name}: {reason}" for name, reason in missing.items()), sep="\n", end="\n\n")
     print("fastconv's time and speed, and each other side's time divided by fastconv's")
     rows = []
@@ -170,7 +202,7 @@ def compare(cases, threads, options):
 
 def main(arguments=None):
     options = parse(arguments)
-    names = matching(options.cases, list(CASES))
+    names = matching(options.cases, [name for name, case in CASES.items() if case.trained or not options.backward])
     cases = {name: replace(CASES[name], dtype=options.dtype or CASES[name].dtype) for name in names}
     import fastconv
 

@@ -18,8 +18,8 @@ import numpy as np
 class Side(NamedTuple):
     """A case made ready.
 
-    `run` is what is timed; `fetch` turns what it returns into an array in canonical layout; `keeps` are arrays that the
-    library reads and writes without owning them: they must live as long as `run` is called.
+    `run` is what is timed; `fetch` turns what it returns into a list of arrays in canonical layout; `keeps` are arrays
+    that the library reads and writes without owning them: they must live as long as `run` is called.
     """
 
     run: Callable
@@ -33,9 +33,13 @@ class Peer:
     `modules` must be installed; `declines` says why a case is not for this peer, or None;
     `setting` is entered around every use of a side that `build` made, with the same number of threads; it leaves no
     trace, since OpenMP's number of threads is one for all libraries that share the runtime.
+    `part` names the part of the work that it does, where that is not the whole, `convolutions` how many cases' worth of
+    sums that is.
     """
 
     modules = ()
+    part = ""
+    convolutions = 1
 
     def missing(self):
         names = [name for name in self.modules if importlib.util.find_spec(name) is None]
@@ -67,9 +71,9 @@ class Fastconv(Peer):
         import fastconv
 
         x = np.ascontiguousarray(np.moveaxis(x, 1, self.channel_axis))
-        plan = fastconv.plan(weight, **case.arguments, data_format=self.data_format, input_shape=x.shape)
+        plan = fastconv.plan(weight, **case.plan_arguments, data_format=self.data_format, input_shape=x.shape)
         out = np.empty_like(plan(x))
-        return Side(functools.partial(plan, x, out), lambda y: np.moveaxis(y, self.channel_axis, 1))
+        return Side(functools.partial(plan, x, out), lambda y: [np.moveaxis(y, self.channel_axis, 1)])
 
 
 class Torch(Peer):
@@ -95,19 +99,21 @@ class Torch(Peer):
         finally:
             torch.set_num_threads(before)
 
-    def tensors(self, case, x, weight):
+    def tensors(self, case, *arrays):
         import torch
 
         memory_format = getattr(torch, self.memory_formats[case.rank])
-        return [torch.from_numpy(array).contiguous(memory_format=memory_format) for array in (x, weight)]
+        return [torch.from_numpy(array).contiguous(memory_format=memory_format) for array in arrays]
 
     def build(self, case, x, weight, threads):
         import torch
 
         x, weight = self.tensors(case, x, weight)
-        conv = getattr(torch.nn.functional, f"conv{case.rank}d")
-        run = functools.partial(conv, x, weight, None, case.stride, case.padding, case.dilation, case.groups)
-        return Side(run, lambda y: y.numpy())
+        conv = getattr(torch.nn.functional, f"conv{case.kind}{case.rank}d")
+        # By position, which takes PyTorch a little less time than by name.
+        rest = (0, case.groups, case.dilation) if case.transposed else (case.dilation, case.groups)
+        run = functools.partial(conv, x, weight, None, case.stride, case.padding, *rest)
+        return Side(run, lambda y: [y.numpy()])
 
 
 class TorchPacked(Torch):
@@ -121,18 +127,20 @@ class TorchPacked(Torch):
 
         x, weight = self.tensors(case, x, weight)
         mkldnn = torch.ops.mkldnn
-        geometry = (case.padding, case.stride, case.dilation, case.groups)
-        packed = mkldnn._reorder_convolution_weight(weight, *geometry, case.x_shape)
-        run = functools.partial(mkldnn._convolution_pointwise, x, packed, None, *geometry, "none", [], "")
-        return Side(run, lambda y: y.numpy())
+        output_padding = [(0,) * case.rank] if case.transposed else []
+        geometry = (case.padding, *output_padding, case.stride, case.dilation, case.groups)
+        packed = getattr(mkldnn, f"_reorder_convolution{case.kind}_weight")(weight, *geometry, case.x_shape)
+        conv = getattr(mkldnn, f"_convolution{case.kind}_pointwise")
+        run = functools.partial(conv, x, packed, None, *geometry, "none", [], "")
+        return Side(run, lambda y: [y.numpy()])
 
 
 def onnx_model(case, weight):
-    """The bytes of a model with one Conv node, its weight a constant in it."""
+    """The bytes of a model with one Conv or ConvTranspose node, its weight a constant in it."""
     from onnx import helper, numpy_helper
 
     node = helper.make_node(
-        "Conv",
+        "ConvTranspose" if case.transposed else "Conv",
         ["x", "weight"],
         ["y"],
         kernel_shape=case.kernel,
@@ -173,7 +181,7 @@ class OnnxRuntime(Peer):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
         binding.bind_ortvalue_output("y", out)
-        return Side(functools.partial(session.run_with_iobinding, binding), lambda _: out.numpy(), (x, out))
+        return Side(functools.partial(session.run_with_iobinding, binding), lambda _: [out.numpy()], (x, out))
 
 
 class OpenVino(Peer):
@@ -196,7 +204,7 @@ class OpenVino(Peer):
         out = np.empty(case.out_shape, case.dtype)
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
-        return Side(request.infer, lambda _: out, (x, out))
+        return Side(request.infer, lambda _: [out], (x, out))
 
 
 def centred_crop(case):
@@ -211,6 +219,8 @@ class ImageFilter(Peer):
     planes = 1
 
     def declines(self, case):
+        if case.transposed:
+            return "has no transposed convolution"
         if not (case.in_channels == case.out_channels == case.groups <= self.planes and case.batch == 1):
             return f"filters {self.planes} plane(s) at most, each on its own"
         if any(n != 1 for n in case.stride + case.dilation):
@@ -253,7 +263,7 @@ class OpenCv(ImageFilter):
             for job in jobs:
                 job()
 
-        return Side(run, lambda _: out[:, :, *centred_crop(case)])
+        return Side(run, lambda _: [out[:, :, *centred_crop(case)]])
 
 
 class NdImage(ImageFilter):
@@ -264,7 +274,7 @@ class NdImage(ImageFilter):
 
         out = np.empty_like(x)
         run = functools.partial(ndimage.correlate, x[0, 0], weight[0, 0], out[0, 0], mode="constant")
-        return Side(run, lambda _: out[:, :, *centred_crop(case)])
+        return Side(run, lambda _: [out[:, :, *centred_crop(case)]])
 
 
 class SciPySignal(ImageFilter):
@@ -288,7 +298,7 @@ class SciPySignal(ImageFilter):
             slice(k - 1 - pad, k - 1 - pad + size)
             for k, pad, size in zip(case.kernel, case.padding, case.out_size, strict=True)
         )
-        return Side(functools.partial(function, x[0, 0], np.flip(weight[0, 0])), lambda y: y[None, None, *crop])
+        return Side(functools.partial(function, x[0, 0], np.flip(weight[0, 0])), lambda y: [y[None, None, *crop]])
 
 
 CHANNELS_LAST = {2: "channels_last", 3: "channels_last_3d"}

@@ -45,6 +45,11 @@ def is_disturbed(row):
     return (row["disturbed"] or 0) > DISTURBING
 
 
+def ratios_of(row):
+    """Part of the work → ratio of the best peer, or None; the whole, whose name is empty, comes first."""
+    return {"": row["ratio"]} | {part: best["ratio"] for part, best in row["parts"].items()}
+
+
 def figures_of(row, sides):
     """Heading → figure; a side that was not timed shows a dash, a wrong one says so."""
     shown = {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()} | dict.fromkeys(row["wrong"], "WRONG")
@@ -54,7 +59,7 @@ def figures_of(row, sides):
         "GFLOP/s": f"{row['gflops']:.1f}",
         "of peak": "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
         **{name: shown.get(name, "-") for name in sides if name != "fastconv"},
-        "best": "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+        **{f"best{part}": "-" if ratio is None else f"{ratio:.2f}" for part, ratio in ratios_of(row).items()},
     }
 
 
@@ -71,16 +76,17 @@ def geometric_mean(values):
 
 
 def means(rows):
-    """Geometric means of the ratios to the best peer, by number of threads and density."""
+    """Geometric means of the ratios to the best peer, by number of threads, part of the work and density."""
     groups = defaultdict(list)
     for row in rows:
-        if row["ratio"] is not None:
-            groups[row["threads"], row["density"]].append(row["ratio"])
-            groups[row["threads"], "all"].append(row["ratio"])
+        for part, ratio in ratios_of(row).items():
+            if ratio is not None:
+                groups[row["threads"], part, row["density"]].append(ratio)
+                groups[row["threads"], part, "all"].append(ratio)
     lines = ["geometric mean of best peer ÷ fastconv"]
-    for (threads, density), ratios in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]))):
-        mean, least = geometric_mean(ratios), min(ratios)
-        lines.append(f"  {threads} thread(s), {density:<5}  {mean:6.2f}   least {least:.2f}   of {len(ratios)} cases")
+    for (threads, part, density), ratios in sorted(groups.items(), key=lambda item: (*item[0][:2], -len(item[1]))):
+        mean, least, group = geometric_mean(ratios), min(ratios), density + part
+        lines.append(f"  {threads} thread(s), {group:<8}  {mean:6.2f}   least {least:.2f}   of {len(ratios)} cases")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """The convolutions that everything here is timed on.
 
-A name reads: family, kernel, stride (s), dilation (d), groups (g), channels in>out, @ input size.
+A name reads: family, kernel, stride (s), dilation (d), groups (g), channels in>out, @ input size; the family ``tr`` is
+of transposed convolutions.
 """
 
 import math
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 PER_AXIS = ("kernel", "stride", "padding", "dilation")
+# A kernel of this many taps along an axis is a filter: nobody trains it.
+FILTER = 15
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Case:
     dilation: int | tuple[int, ...] = 1
     groups: int = 1
     dtype: str = "float32"
+    transposed: bool = False
 
     def __post_init__(self):
         for field in PER_AXIS:
@@ -49,11 +53,16 @@ class Case:
 
     @property
     def weight_shape(self):
-        return (self.out_channels, self.in_channels // self.groups, *self.kernel)
+        first, second = self.out_channels, self.in_channels
+        if self.transposed:
+            first, second = second, first
+        return (first, second // self.groups, *self.kernel)
 
     @property
     def out_size(self):
         axes = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        if self.transposed:
+            return tuple((size - 1) * step - 2 * pad + d * (k - 1) + 1 for size, k, step, pad, d in axes)
         return tuple((size + 2 * pad - d * (k - 1) - 1) // step + 1 for size, k, step, pad, d in axes)
 
     @property
@@ -63,7 +72,8 @@ class Case:
     @property
     def flops(self):
         """Multiply-adds of the direct sum, two flops each."""
-        return 2 * math.prod(self.out_shape) * math.prod(self.weight_shape[1:])
+        times = self.size if self.transposed else self.out_size  # that the kernel is laid somewhere
+        return 2 * self.batch * math.prod(times) * math.prod(self.weight_shape)
 
     @property
     def density(self):
@@ -71,14 +81,36 @@ class Case:
         return "dense" if min(self.in_channels, self.out_channels) // self.groups >= 64 else "thin"
 
     @property
+    def kind(self):
+        """What the names of functions for transposed convolutions have more, ours and PyTorch's."""
+        return "_transpose" if self.transposed else ""
+
+    @property
     def arguments(self):
         """What fastconv's functions take beside the arrays."""
         return dict(stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
 
+    @property
+    def plan_arguments(self):
+        """What `fastconv.plan` takes; for forward cases what all its versions know, since asv goes back to old ones."""
+        return self.arguments | ({"transposed": True} if self.transposed else {})
+
+    @property
+    def trained(self):
+        """Whether the gradients are timed as well."""
+        return max(self.kernel) < FILTER
+
     def arrays(self):
-        """Random input and weight, the same on every call."""
-        rng = np.random.default_rng(0)
-        return tuple(rng.uniform(-1, 1, shape).astype(self.dtype) for shape in (self.x_shape, self.weight_shape))
+        """Random input and weight between -1 and 1, the same on every call."""
+        return tuple(self._random(0, self.x_shape, self.weight_shape))
+
+    def grad_output(self):
+        """A random gradient with respect to the output, the same on every call."""
+        return next(self._random(1, self.out_shape))
+
+    def _random(self, seed, *shapes):
+        rng = np.random.default_rng(seed)
+        return (rng.uniform(-1, 1, shape).astype(self.dtype) for shape in shapes)
 
 
 CASES = {
@@ -122,6 +154,9 @@ CASES = {
     "3d.3x3x3 64>64@16x56x56": Case(1, 64, (16, 56, 56), 64, 3, 1, 1),
     "3d.3x3x3 16>32@64^3": Case(1, 16, (64, 64, 64), 32, 3, 1, 1),
     "3d.3x3x3 1>16@64^3": Case(1, 1, (64, 64, 64), 16, 3, 1, 1),
+    # transposed
+    "tr.4x4s2 512>256@8": Case(1, 512, (8, 8), 256, 4, 2, 1, transposed=True),
+    "tr.2x2s2 128>64@64": Case(1, 128, (64, 64), 64, 2, 2, transposed=True),
     # image filters
     "img.5x5 1>1@1080p": Case(1, 1, (1080, 1920), 1, 5, 1, 2),
     "img.15x15 1>1@1080p": Case(1, 1, (1080, 1920), 1, 15, 1, 7),

@@ -1,36 +1,23 @@
-"""The gradient of the weights, as the kernels compute it: cut into items of work, each owned by one thread.
+"""The gradient of the weights, as the kernels compute it.
 
-An item owns some output channels × input channels of one group, and sums over blocks of output positions. Where that
-gives too few items, the positions are split too, and the parts are added up at the end. How the work is cut depends on
-shapes and layout, never on threads, so the bits do not either.
+How the work is cut depends on shapes and layout, never on threads, so the bits do not either.
 """
 
-from math import ceil, prod
-from typing import NamedTuple
+from math import ceil, isqrt, prod
 
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._jobs import Tables, axis_fields, last_element
+from ._algorithms._cuts import blocks, cheapest_cut, items
+from ._algorithms._jobs import Tables, axes_fields, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
-from ._algorithms._tiles import even_rows
 from ._cache import Bounded
 from ._layout import Layout
 from ._threads import get_num_threads
 
-FLUSH = 32  # blocks of positions whose sums are added one after the other
-ITEMS = 16  # of work, wanted at least: a few threads get even shares
-STAGED_BYTES = 1 << 18  # of input that an item stages at a time
-KEPT_BYTES = 1 << 18  # of sums that it keeps
-PARTS_BYTES = 1 << 21  # of parts that are added up
+FLUSH = 32  # blocks of positions whose sums are added one after the other, at least
 SLACK = 4 * VECTOR  # whole vectors are written behind what is staged
-
-# Costs, in cycles
-DOTS = 1.4  # one vector multiply-add of two loaded operands
-REDUCE = 3.0  # adding up the lanes of one sum
-TURN = 0.7  # transposing one element
-OUTER = 1.1  # one vector multiply-add of an outer product
 
 _TASKS = Bounded(64)
 
@@ -71,131 +58,14 @@ def grad_weight(geometry, x, grad_output):
     return total
 
 
-class Rows(NamedTuple):
-    """Tiles of outer products: their rows are (column of the kernel, input channel), in runs that lie side by side."""
-
-    sizes: list
-    factors: list  # where the first row's factor is, for the first position
-    kernel_rows: list  # which row of the kernel it belongs to, counted over its planes
-    kept: int
-    row_of: list  # for each (channel, tap): its row
-    pitch: int
-
-    @classmethod
-    def of(cls, offsets, kernel_width, channels, lanes):
-        """`offsets`: of each tap's operand among the staged positions."""
-        pitch = channels if channels <= lanes else ceil(channels / lanes) * lanes
-        runs = []
-        for tap in sorted(range(len(offsets)), key=offsets.__getitem__):
-            beside = runs and tap // kernel_width == runs[-1][-1] // kernel_width
-            if beside and pitch == channels and offsets[tap] == offsets[runs[-1][-1]] + 1:
-                runs[-1].append(tap)
-            else:
-                runs.append([tap])
-        sizes, factors, kernel_rows, first_row, kept = [], [], [], {}, 0
-        for run in runs:
-            length = len(run) * channels
-            first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
-            size = even_rows(length, _isa.kernels.TILE_ROWS)
-            for first in range(0, length, size):
-                sizes.append(min(size, length - first))
-                factors.append(offsets[run[0]] * pitch + first)
-                kernel_rows.append(run[0] // kernel_width)
-            kept += length
-        row_of = [first_row[tap] + channel for channel in range(channels) for tap in range(len(offsets))]
-        return cls(sizes, factors, kernel_rows, kept, row_of, pitch)
-
-
-class Cut(NamedTuple):
-    """How the work is cut."""
-
-    block: tuple  # output positions on each axis
-    o: int  # channels of an item
-    c: int
-    stage: Stage
-    dots: tuple = (0, 0)  # rows × taps that are summed at once;
-    over_rows: bool = False  # the rows are those of the kernel, else output channels
-    rows: Rows | None = None  # outer products instead of dots
-    splits: int = 1
-
-
-def _dots(geometry, axes):
-    """Vectors along the rows of the image: for few channels. The cut, and what it costs."""
-    g, (_, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
-    lanes = kernels.LANES[dtype.name]
-    over_rows = g.o < 3 <= h.kernel and h.stride == h.dilation == 1
-    width, steps = (8, 96) if over_rows else (64, 64)  # vectors of a row, and of a block
-    width = balanced(w.out, width * lanes)
-    block = (1, balanced(h.out, max(1, steps // ceil(width / lanes))), width)
-    products = g.c * prod(g.kernel)
-    most_rows, most_taps = (h.kernel, w.kernel) if over_rows else (g.o, products)
-    rows = balanced(most_rows, max(kernels.DOT_SIZES))
-    taps = balanced(most_taps, kernels.DOT_SIZES[rows])
-    stage = Stage.of(axes, block)
-    cut = Cut(
-        block=block,
-        o=balanced(g.o, 64),
-        c=balanced(g.c, max(1, STAGED_BYTES // (stage.plane * dtype.itemsize))),
-        stage=stage,
-        dots=(rows, taps),
-        over_rows=over_rows,
-    )
-    steps = block[1] * (width // lanes + (1.5 if width % lanes else 0))
-    return cut, _blocks(g, axes, block) * g.groups * g.o * products * (steps * DOTS + REDUCE)
-
-
-def _outer(geometry, axes):
-    """Vectors along the output channels: for many of them. The cut, and what it costs."""
-    g, (_, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
-    lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
-    o = balanced(g.o, (8 if taps == 1 else 4) * lanes)
-    width = balanced(w.out, kernels.LONGEST_CHAIN)
-    block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
-    stage = Stage.of(axes, block)
-    wide = ceil(o / (2 * lanes)) * 2 * lanes
-    most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
-    c = balanced(g.c, max(1, most))
-    if c > lanes:
-        c = min(g.c, ceil(c / lanes) * lanes)
-    rows = Rows.of(stage.offsets().tolist(), w.kernel, c, lanes)
-    cut = Cut(block=block, o=o, c=c, stage=stage, rows=rows)
-    positions = block[1] * block[2]
-    tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
-    items = g.groups * ceil(g.o / o) * ceil(g.c / c)
-    turned = stage.plane * c + positions * wide
-    return cut, _blocks(g, axes, block) * items * (tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN)
-
-
-def _blocks(geometry, axes, block):
-    return geometry.n * prod(ceil(line.out / part) for line, part in zip(axes, block, strict=True))
-
-
-def _split(geometry, axes, cut):
-    """Split the positions where there are few items, unless parts would take much memory."""
-    g = geometry
-    items = g.groups * ceil(g.o / cut.o) * ceil(g.c / cut.c)
-    part = prod(g.convolution.weight_shape) * g.convolution.dtype.itemsize
-    splits = min(_blocks(g, axes, cut.block), ceil(ITEMS / items), max(1, PARTS_BYTES // part))
-    return cut._replace(splits=splits)
-
-
 def _task(geometry, layout, threads):
+    """The task, and the number of parts that it computes."""
     g, axes = geometry, lines(geometry, layout)
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
-    lanes, taps, w = kernels.LANES[dtype.name], prod(g.kernel), axes[2]
-    cut = _split(g, axes, min((candidate(g, axes) for candidate in (_dots, _outer)), key=lambda found: found[1])[0])
-    stage, rows = cut.stage, cut.rows
+    cut = cheapest_cut(g, axes)
     tables = Tables()
-    o_blocks, c_blocks = ceil(g.o / cut.o), ceil(g.c / cut.c)
-    in_x = combined([range(line.kernel) for line in axes], [line.dilation * line.x for line in axes])
-    positions = prod(cut.block)
-    staged = _aligned(cut.c * stage.plane + SLACK)
-    ahead = cut.dots[0] - 1 if cut.over_rows else 0
-    gradient = 0 if w.y == 1 else _aligned(cut.o * (positions + ahead * cut.block[2]) + SLACK)
-    fields = dict(
-        axis=[axis_fields(*axis, tables) for axis in zip(axes, cut.block, (stage.d, stage.h, stage.w), strict=True)],
+    own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
+    fields = _driver.no_job() | dict(
+        axis=axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables),
         n=g.n,
         groups=g.groups,
         c=g.c,
@@ -204,59 +74,103 @@ def _task(geometry, layout, threads):
         x_c=layout.x[1],
         y_n=layout.out[0],
         y_o=layout.out[1],
-        taps=taps,
-        chunk_channels=cut.c,
-        channel_blocks=c_blocks,
-        o_block=cut.o,
-        o_blocks=o_blocks,
+        taps=prod(g.kernel),
+        padding_value=g.convolution.padding_value,
         splits=cut.splits,
-        flush=FLUSH,
+        flush=max(FLUSH, isqrt(blocks(g, axes, cut.block) // cut.splits)),
+        items=cut.splits * items(g, cut),
+    )
+    dtype = g.convolution.dtype
+    task = _driver.Task(
+        _isa.kernels.GRAD_WEIGHT[dtype.name],
+        fields | own,
+        keep=tables,
+        threads=threads if g.flops > SERIAL_FLOPS else 1,
+        workspace_bytes=elements * dtype.itemsize,
+        flops=g.flops,
+        packing=None,
+        kernel=cut.form,
+    )
+    return task, cut.splits
+
+
+def _staged(geometry, layout, axes, cut, tables):
+    """What dots and outer products have in common: how input and gradient are staged."""
+    stage, w = cut.stage, axes[2]
+    in_x = combined([range(line.kernel) for line in axes], [line.dilation * line.x for line in axes])
+    ahead = cut.rows - 1 if cut.over_rows else 0
+    staged = _aligned(cut.c * stage.plane + SLACK)
+    gradient = 0 if w.y == 1 else _aligned(cut.o * (prod(cut.block) + ahead * cut.block[2]) + SLACK)
+    fields = dict(
+        chunk_channels=cut.c,
+        channel_blocks=ceil(geometry.c / cut.c),
+        o_block=cut.o,
+        o_blocks=ceil(geometry.o / cut.o),
+        rows_ahead=ahead,
         in_place=w.stride == w.x == 1,
-        x_last=last_element(g, layout.x),
-        skips=skips_padding(g.convolution),
+        x_last=last_element(geometry, layout.x),
         plane=stage.plane,
         run_start=tables(stage.run_starts),
         row=stage.row,
         staged_rows=tables(np.add.outer(np.arange(cut.c) * stage.plane, stage.offsets()).ravel()),
         placed_rows=tables(np.add.outer(np.arange(cut.c) * layout.x[1], in_x).ravel()),
-        padding_value=g.convolution.padding_value,
-        items=cut.splits * g.groups * o_blocks * c_blocks,
         gradient_at=staged,
-        columns_at=staged + gradient,
     )
-    if rows:
-        wide = ceil(cut.o / (2 * lanes)) * 2 * lanes
-        x_columns = _aligned(stage.plane * rows.pitch + SLACK)
-        columns = x_columns + _aligned(positions * wide + SLACK)
-        sums = rows.kept * wide
-        fields |= dict(
-            in_place=fields["in_place"] and taps == 1,
-            chunk_taps=balanced(positions, kernels.LONGEST_CHAIN),
-            row_tiles=len(rows.sizes),
-            tile_sizes=tables(rows.sizes),
-            tile_factors=tables(rows.factors),
-            tile_kernel_rows=tables(rows.kernel_rows),
-            rows_kept=rows.kept,
-            row_of=tables(rows.row_of),
-            pitch=rows.pitch,
-            g_columns_at=x_columns,
-        )
-    else:
-        columns = 0
-        sums = (kernels.MOST_SUMS + 1) * lanes + cut.o * cut.c * taps
-        fields |= dict(over_rows=cut.over_rows, dot_rows=cut.dots[0], dot_taps=cut.dots[1], rows_ahead=ahead)
-    fields["sums_at"] = staged + gradient + columns
-    task = _driver.Task(
-        kernels.GRAD_WEIGHT[dtype.name],
-        _driver.no_job() | fields,
-        keep=tables,
-        threads=threads if g.flops > SERIAL_FLOPS else 1,
-        workspace_bytes=(staged + gradient + columns + _aligned(sums)) * dtype.itemsize,
-        flops=g.flops,
-        packing=None,
-        kernel="outer products" if rows else "dots",
+    return fields, staged + gradient
+
+
+def _dots(geometry, layout, axes, cut, tables):
+    fields, sums_at = _staged(geometry, layout, axes, cut, tables)
+    lanes = _isa.kernels.LANES[geometry.convolution.dtype.name]
+    sums = (_isa.kernels.MOST_SUMS + 1) * lanes + cut.o * cut.c * prod(geometry.kernel)
+    fields |= dict(over_rows=cut.over_rows, dot_rows=cut.rows, dot_taps=cut.taps, sums_at=sums_at)
+    return fields, sums_at + _aligned(sums)
+
+
+def _outer(geometry, layout, axes, cut, tables):
+    fields, columns_at = _staged(geometry, layout, axes, cut, tables)
+    rows, positions = cut.rows, prod(cut.block)
+    width = 2 * _isa.kernels.LANES[geometry.convolution.dtype.name]
+    wide = ceil(cut.o / width) * width
+    x_columns = _aligned(cut.stage.plane * rows.pitch + SLACK)
+    sums_at = columns_at + x_columns + _aligned(positions * wide + SLACK)
+    fields |= dict(
+        in_place=fields["in_place"] and prod(geometry.kernel) == 1,
+        skips=skips_padding(geometry.convolution),
+        chunk_taps=balanced(positions, _isa.kernels.LONGEST_CHAIN),
+        row_tiles=len(rows.sizes),
+        tile_sizes=tables(rows.sizes),
+        tile_factors=tables(rows.factors),
+        tile_kernel_rows=tables(rows.kernel_rows),
+        rows_kept=rows.kept,
+        row_of=tables(rows.row_of),
+        pitch=rows.pitch,
+        columns_at=columns_at,
+        g_columns_at=x_columns,
+        sums_at=sums_at,
     )
-    return task, cut.splits
+    return fields, sums_at + _aligned(rows.kept * wide)
+
+
+def _channelwise(geometry, layout, axes, cut, tables):
+    d, h, w = axes
+    rows = (cut.block[1] - 1) * h.stride + h.last_tap + 1
+    taps = combined([range(d.kernel), *(range(0, line.last_tap + 1, line.dilation) for line in (h, w))], [rows * w.read, w.read, 1])
+    x_columns = _aligned(d.kernel * rows * w.read * cut.channels)
+    sums_at = x_columns + _aligned(prod(cut.block) * cut.channels)
+    fields = dict(
+        channelwise=True,
+        row=w.read,
+        pitch=cut.channels,
+        staged_rows=tables(taps * cut.channels),
+        dot_taps=cut.taps,
+        g_columns_at=x_columns,
+        sums_at=sums_at,
+    )
+    return fields, sums_at + 2 * prod(geometry.kernel) * cut.channels
+
+
+_FIELDS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise}
 
 
 def _aligned(elements):

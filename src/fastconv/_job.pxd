@@ -49,6 +49,7 @@ cdef struct Job:
     int64_t packed          # pixels are packed into panels (im2col), else read along the row where they are (direct)
     int64_t band            # a tile is image rows × pixels of one channel (direct)
     int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
+    int64_t zero_border     # and reads it in the input itself, which is padded with zeros,
     int64_t alternate       # and takes every second column of rows that are staged as they lie
     int64_t channelwise     # a tile is pixels × channels with a kernel each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way

@@ -7,6 +7,7 @@ import numpy as np
 from . import _activations
 from ._arrays import Types, as_array, as_real, cast, contiguous, promote
 from ._blocks import grad_weight_in_blocks
+from ._cache import typed
 from ._call import kept
 from ._errors import sequence
 from ._geometry import Arguments
@@ -85,72 +86,94 @@ def conv_transpose_backward(grad_output, x, weight, bias=None, *arguments, needs
 
 
 def _backward(grad_output, x, weight, bias, arguments, needs):
-    needs = _needs(needs, bias)
-    arrays = {"x": x, "weight": weight, "grad_output": grad_output} | ({} if bias is None else {"bias": bias})
-    arrays = {name: as_array(name, array) for name, array in arrays.items()}
-    types = promote(x=arrays["x"].dtype, weight=arrays["weight"].dtype)
-    x, weight, grad_output, *given = (as_real(name, array, types) for name, array in arrays.items())
-    bias = given[0] if given else None
-    activation, arguments = _activations.parse(arguments.activation), arguments._replace(activation=None)
-    if any(needs) and activation.derivative is None:
-        raise TypeError(f"activation={activation.function!r} has no derivative; wanted a pair (function, derivative)")
-    shapes = x.shape, weight.shape, None if bias is None else bias.shape
-    operation = kept(("backward", *shapes, types), arguments, lambda: _Operation.of(*shapes, types, arguments))
-    geometry = operation.tasks.geometry(x.shape)
-    if grad_output.shape != geometry.out_shape:
-        raise ValueError(f"grad_output has shape {grad_output.shape}; wanted that of the output, {geometry.out_shape}")
-    if not any(needs):
-        return None, None, None
-    if not grad_output.size:
-        pairs = zip(shapes, needs, strict=True)
-        return tuple(np.zeros(shape, types.computed) if need else None for shape, need in pairs)
-    if activation is not _activations.NONE:
-        before = operation.pre_activation(types, x, weight, bias)
-        derivative = _activations.slope(activation, before)
+    grad_output, x, weight = as_array("grad_output", grad_output), as_array("x", x), as_array("weight", weight)
+    bias = None if bias is None else as_array("bias", bias)
+    arrays = (grad_output, x, weight) if bias is None else (grad_output, x, weight, bias)
+    seen = ("backward", typed(needs), *[(array.shape, array.dtype) for array in arrays])
+    operation = kept(seen, arguments, lambda: _Operation.of(*arrays, arguments=arguments, needs=needs))
+    needs_x, needs_weight, needs_bias = operation.needs
+    if operation.is_empty:
+        given = (x, needs_x), (weight, needs_weight), (bias, needs_bias)
+        return tuple(np.zeros(array.shape, operation.types.computed) if need else None for array, need in given)
+    if operation.is_activated:
+        activation = _activations.parse(arguments.activation)
+        derivative = _activations.slope(activation, operation.pre_activation(x, weight, bias))
         with np.errstate(all="ignore"):
-            grad_output = cast(grad_output, types.computed) * derivative
+            grad_output = cast(grad_output, operation.types.computed) * derivative
     return (
-        operation.grad_x(geometry, weight, grad_output) if needs[0] else None,
-        operation.grad_weight(geometry, x, grad_output) if needs[1] else None,
-        grad_bias(operation.tasks.convolution, grad_output, bias.ndim > 1) if needs[2] else None,
+        operation.grad_x(weight, grad_output) if needs_x else None,
+        operation.grad_weight(x, grad_output) if needs_weight else None,
+        grad_bias(operation.tasks.convolution, grad_output, bias.ndim > 1) if needs_bias else None,
     )
 
 
 class _Operation(NamedTuple):
-    """What the arguments and shapes of a call alone decide."""
+    """What the arguments, shapes and types of a call alone decide."""
 
+    needs: tuple
+    types: Types
+    is_activated: bool
+    is_empty: bool  # nothing is wanted, or there is nothing to sum
     tasks: Tasks  # of the operation itself, without its activation
+    geometry: object  # likewise: a `Geometry`, or the `Phases` of a transposed convolution
     adjoint: Tasks  # of its gradient with respect to x
 
     @classmethod
-    def of(cls, x_shape, weight_shape, bias_shape, types, arguments):
-        tasks = tasks_of(None, weight_shape, bias_shape, types, arguments, limit=4)
-        geometry = tasks.geometry(x_shape)
-        if isinstance(geometry, Phases):
-            return cls(tasks, Tasks(geometry.forward.convolution, limit=4))
-        return cls(tasks, grad_input_tasks(geometry))
+    def of(cls, grad_output, x, weight, bias=None, *, arguments, needs):
+        needs = _needs(needs, bias)
+        types = promote(x=x.dtype, weight=weight.dtype)
+        for name, array in dict(x=x, weight=weight, grad_output=grad_output, bias=bias).items():
+            if array is not None:
+                as_real(name, array, types)
+        activation = _activations.parse(arguments.activation)
+        if any(needs) and activation.derivative is None:
+            function = activation.function
+            raise TypeError(f"activation={function!r} has no derivative; wanted a pair (function, derivative)")
+        bias_shape = None if bias is None else bias.shape
+        tasks = tasks_of(None, weight.shape, bias_shape, types, arguments._replace(activation=None), limit=4)
+        geometry = tasks.geometry(x.shape)
+        if grad_output.shape != geometry.out_shape:
+            raise ValueError(
+                f"grad_output has shape {grad_output.shape}; wanted that of the output, {geometry.out_shape}"
+            )
+        return cls(
+            needs=needs,
+            types=types,
+            is_activated=activation is not _activations.NONE,
+            is_empty=not any(needs) or not grad_output.size,
+            tasks=tasks,
+            geometry=geometry,
+            adjoint=(
+                Tasks(geometry.forward.convolution, limit=4)
+                if isinstance(geometry, Phases)
+                else grad_input_tasks(geometry)
+            ),
+        )
 
-    def pre_activation(self, types, x, weight, bias):
+    def plan(self, tasks, weight, bias=None):
+        """Of the computed type."""
+        dtype = self.types.computed
+        bias = None if bias is None else contiguous(bias, self.types.result, dtype)
+        return Plan(tasks, Types(dtype, dtype), contiguous(weight, dtype), bias)
+
+    def pre_activation(self, x, weight, bias):
         """The result before the activation, of the computed type."""
-        dtype = types.computed
-        bias = None if bias is None else contiguous(bias, types.result, dtype)
-        result = np.empty(self.tasks.geometry(x.shape).out_shape, dtype)
-        Plan(self.tasks, Types(dtype, dtype), contiguous(weight, dtype), bias).fill(x, None, result, True)
+        result = np.empty(self.geometry.out_shape, self.types.computed)
+        self.plan(self.tasks, weight, bias).fill(x, None, result, True)
         return result
 
-    def grad_x(self, geometry, weight, grad_output):
-        dtype = self.tasks.convolution.dtype
-        plan = Plan(self.adjoint, Types(dtype, dtype), contiguous(weight, dtype), None)
-        if not isinstance(geometry, Phases):
-            return grad_input(geometry, plan, grad_output)
-        result = np.empty(geometry.x_shape, dtype)
+    def grad_x(self, weight, grad_output):
+        plan = self.plan(self.adjoint, weight)
+        if not isinstance(self.geometry, Phases):
+            return grad_input(self.geometry, plan, grad_output)
+        result = np.empty(self.geometry.x_shape, self.types.computed)
         plan.fill(grad_output, None, result, True)
         return result
 
-    def grad_weight(self, geometry, x, grad_output):
-        if isinstance(geometry, Phases):  # where the forward convolution has the two the other way round
-            return grad_weight_in_blocks(geometry.forward, grad_output, x)
-        return grad_weight_in_blocks(geometry, x, grad_output)
+    def grad_weight(self, x, grad_output):
+        if isinstance(self.geometry, Phases):  # where the forward convolution has the two the other way round
+            return grad_weight_in_blocks(self.geometry.forward, grad_output, x)
+        return grad_weight_in_blocks(self.geometry, x, grad_output)
 
 
 def _needs(needs, bias):

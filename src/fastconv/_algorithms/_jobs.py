@@ -26,7 +26,7 @@ def job(geometry, layout, shape, tiling, tables):
     parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if placed else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
-    axes = [axis_fields(*axis, tables) for axis in zip(shape.lines, tiling.block, (stage.d, stage.h, stage.w), strict=True)]
+    axes = axes_fields(shape.lines, tiling.block, stage, tables)
     if kind.alternate:
         axes[2]["step"] = 1
     tiles = ceil(shape.o / tiling.channel_tile)
@@ -51,6 +51,7 @@ def job(geometry, layout, shape, tiling, tables):
         band=kind.row_wise,
         shared=kind.shared,
         alternate=kind.alternate,
+        zero_border=kind.zero_border,
         channelwise=kind.channelwise,
         lanes_are_pixels=tiling.lanes_are_pixels,
         tile_rows=tiling.tile_rows,
@@ -80,7 +81,13 @@ def job(geometry, layout, shape, tiling, tables):
     return fields, parts.total
 
 
-def axis_fields(line, block, run, tables):
+def axes_fields(lines, block, stage, tables):
+    """The three `_job.Axis` of a job."""
+    runs = stage.d, stage.h, stage.w
+    return [_axis(*axis, tables) for axis in zip(lines, block, runs, strict=True)]
+
+
+def _axis(line, block, run, tables):
     head, tail = line.map.head, line.map.tail
     return dict(
         size=line.size,

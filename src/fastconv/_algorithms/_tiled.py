@@ -29,11 +29,11 @@ class Tiled:
         return cheapest(_shape(geometry, _contiguous(geometry), threads), self.name).cost
 
     def pack(self, convolution, weight, packing):
-        groups, width = packing
+        groups, width, dtype = packing
         weight = convolution.canonical(weight)
         if groups != len(weight):  # one output channel of each group: groups are taken for channels
             weight = weight.swapaxes(0, 1)
-        return _driver.Packed(_isa.kernels.PACK[weight.dtype.name], weight, width)
+        return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
 
     def task(self, geometry, layout, threads):
         shape = _shape(geometry, layout, threads)
@@ -48,7 +48,7 @@ class Tiled:
             threads=threads if geometry.flops > SERIAL_FLOPS else 1,
             workspace_bytes=elements * geometry.convolution.dtype.itemsize,
             flops=geometry.flops,
-            packing=(shape.groups, tiling.channel_tile),
+            packing=(shape.groups, tiling.channel_tile, shape.dtype),
             kernel=tiling.name,
         )
 
@@ -68,9 +68,14 @@ def _shape(geometry, layout, threads):
         x_c=layout.x[1],
         y_o=layout.out[1],
         dtype=convolution.dtype.name,
+        zero_padding=pads_with_zeros(convolution),
         skips=skips_padding(convolution),
         threads=threads,
     )
+
+
+def pads_with_zeros(convolution):
+    return convolution.padding_mode == "constant" and convolution.padding_value == 0
 
 
 def skips_padding(convolution):
@@ -78,11 +83,7 @@ def skips_padding(convolution):
 
     Where all products of an element underflow, leaving some out can change the sign of its zero.
     """
-    return (
-        convolution.precision == "default"
-        and convolution.padding_mode == "constant"
-        and convolution.padding_value == 0
-    )
+    return convolution.precision == "default" and pads_with_zeros(convolution)
 
 
 def _contiguous(geometry):

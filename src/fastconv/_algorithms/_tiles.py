@@ -21,7 +21,8 @@ class Kind(NamedTuple):
     packed: bool = False  # pixels are packed into panels
     row_wise: bool = False  # a tile is rows of the image, of one channel
     shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
-    alternate: bool = False  # and takes every second column of rows that are staged as they lie
+    zero_border: bool = False  # and reads it in the input itself, which is padded with zeros
+    alternate: bool = False  # or takes every second column of rows that are staged as they lie
     channelwise: bool = False  # a tile is pixels × channels that have a kernel of their own each, and nothing is staged
 
 
@@ -60,6 +61,19 @@ def _shared_sizes(shape, block):
     h = shape.lines[1]
     tall = h.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and h.stride == h.dilation == 1
     return _band_sizes(shape, block) if tall and shape.taps <= _isa.kernels.LONGEST_CHAIN else []
+
+
+def _bordered_sizes(shape, block):
+    """Whole vectors of input, but for the first and the last one of a row."""
+    d, _, w = shape.lines
+    if not (shape.zero_padding and w.stride == w.x == 1 and d.map.border == 0):
+        return []
+    lanes = _isa.kernels.LANES[shape.dtype]
+    width = w.out - (ceil(w.out / block[2]) - 1) * block[2]  # of the last block
+    rest = (width - 1) % lanes + 1
+    behind = w.out - 1 + w.last_tap - w.before - (w.size - 1)
+    fits = w.before <= lanes and behind <= (lanes if width <= lanes else rest)
+    return _shared_sizes(shape, block) if fits else []
 
 
 def _alternate_sizes(shape, block):
@@ -125,10 +139,11 @@ SHIFTED = Kind("shifted", _shifted_sizes, _as_they_lie, _unaligned_loads)
 STRIP = SHIFTED._replace(name="strip", sizes=_strip_sizes)
 BAND = Kind("band", _band_sizes, _row_by_row, _band_loads, row_wise=True)
 SHARED = Kind("shared band", _shared_sizes, _row_by_row, _shared_loads, row_wise=True, shared=True)
+BORDERED = SHARED._replace(name="bordered band", sizes=_bordered_sizes, zero_border=True)
 ALTERNATE = Kind("alternate band", _alternate_sizes, _row_by_row, _alternate_loads, row_wise=True, alternate=True)
 CHANNELWISE = Kind("channelwise", _channelwise_sizes, _pixel_by_pixel, _channelwise_loads, channelwise=True)
 
 TILES = {
-    "direct": (STRIP, BAND, SHARED, ALTERNATE, CHANNELWISE),
+    "direct": (STRIP, BAND, SHARED, BORDERED, ALTERNATE, CHANNELWISE),
     "im2col": (PACKED, SHIFTED),
 }

@@ -45,6 +45,7 @@ class Shape(NamedTuple):
     x_c: int
     y_o: int
     dtype: str
+    zero_padding: bool
     skips: bool  # products with zero padding may be left out
     threads: int
 
@@ -125,6 +126,9 @@ def workspace(shape, tiling, placed_row=0):
     if tiling.kind.channelwise:  # a vector of the constant, and the sums of one row
         sums = max(tile, tiling.block[2] * tiling.tile_lanes)
         return Workspace(_aligned(tiling.tile_lanes), 0, _aligned(sums + VECTOR))
+    if tiling.kind.zero_border:  # a row of zeros
+        row = tiling.block[2] + shape.lines[2].last_tap + 2 * VECTOR
+        return Workspace(_aligned(row), 0, _aligned(tiling.kind.count(tiling, 0) * tiling.block_tiles * tile + VECTOR))
     channels, taps = shape.chunk
     stage = tiling.stage(shape.lines)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel,
@@ -221,7 +225,7 @@ def _stage_cost(shape, tiling, stage, width):
     if tiling.kind.channelwise:
         return 0
     read = READ_VECTOR * shape.c * prod(tiling.block) / width
-    if shape.read_in_place:
+    if shape.read_in_place or tiling.kind.zero_border:
         return read
     line = shape.lines[2]
     step = 1 if tiling.kind.alternate else line.stride

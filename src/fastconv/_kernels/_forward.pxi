@@ -55,10 +55,12 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
         channelwise(job, &block, workspace, sums)
         return
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    placed = job.in_place and lies_inside(job, &block)
+    placed = job.zero_border or (job.in_place and lies_inside(job, &block))
     if placed:
         rows = <const int64_t*> job.placed_rows
         chain.row = job.axis[1].stride * job.axis[1].x
+        if job.zero_border:
+            fill_row(<vector*> workspace, <real> 0, job.panel_at)
         for i in range(3):
             x += (block.first[i] * job.axis[i].stride - job.axis[i].before) * job.axis[i].x
     else:
@@ -82,7 +84,7 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
             if job.band:
-                bands(job, &block, &chain, base, sums)
+                bands(job, &block, &chain, base, <const real*> workspace, sums)
             else:
                 tiles(job, &block, &chain, base, workspace + job.panel_at, sums)
             tap += job.chunk_taps
@@ -170,13 +172,13 @@ cdef void tiles(
         in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
         for t in range(block.tiles):
             tile.in_output = in_output
-            multiply(job, block, &chain, &tile, block.tile + t, pixels, sums, slot)
+            multiply(job, block, &chain, &tile, block.tile + t, pixels, <const real*> NULL, sums, slot)
             slot += 1
         pixel += job.pixel_tile
 
 
 cdef void bands(
-    const Job* job, const Block* block, const Chain* chain, const real* base, vector* sums
+    const Job* job, const Block* block, const Chain* chain, const real* base, const real* zeros, vector* sums
 ) noexcept nogil:
     """Tiles of image rows × pixels of one channel."""
     cdef Tile tile
@@ -195,14 +197,14 @@ cdef void bands(
         tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
         for t in range(block.tiles):
             tile.in_output = job.to_output and block.count[1] >= job.tile_rows
-            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, sums, slot)
+            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, zeros, sums, slot)
             slot += 1
         h += job.tile_rows
 
 
 cdef inline void multiply(
     const Job* job, const Block* block, const Chain* chain, Tile* piece, int64_t channel_tile,
-    const real* pixels, vector* sums, int64_t slot,
+    const real* pixels, const real* zeros, vector* sums, int64_t slot,
 ) noexcept nogil:
     """Add one chain to one tile, and finish the tile after its last chain."""
     cdef Band strip
@@ -234,6 +236,12 @@ cdef inline void multiply(
         strip.chain = chain.length
         strip.shared = job.shared
         strip.alternate = job.alternate
+        strip.placed = job.zero_border
+        strip.top = piece.h - job.axis[1].before
+        strip.left = piece.w - job.axis[2].before
+        strip.rows_of_input = job.axis[1].size
+        strip.row_length = job.axis[2].size
+        strip.zeros = <uintptr_t> zeros
         multiply_band(
             &strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first
         )

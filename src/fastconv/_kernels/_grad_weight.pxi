@@ -32,6 +32,9 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
     cdef const real* g
     cdef real* result
     cdef int64_t positions, first, last, b, rest, i, o, c, split, group
+    if job.channelwise:
+        grad_weight_channelwise(job, item, workspace, sums)
+        return
     split = item % job.splits
     item = item // job.splits
     c = item % job.channel_blocks * job.chunk_channels

@@ -39,6 +39,7 @@ cdef extern from "vector.h" nogil:
     void expm1_in_place(...)
     void erf_in_place(...)
     void load_part(...)
+    void load_masked(...)
     void store_part(...)
     void store_every_second(...)
     void take_even(...)
@@ -67,6 +68,7 @@ include "_pack_weights.pxi"
 include "_grad_weight.pxi"
 include "_dots.pxi"
 include "_outer.pxi"
+include "_grad_weight_channelwise.pxi"
 include "_peak.pxi"
 
 

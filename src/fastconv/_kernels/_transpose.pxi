@@ -34,32 +34,50 @@ cdef inline void transpose_square(int lanes, vector* rows) noexcept nogil:
         shuffle_rows(16, other, rows)
 
 
+cdef inline void whole_square(
+    const real* rows, int64_t step, real* target, int64_t pitch, vector* as_vectors
+) noexcept nogil:
+    cdef int lanes = sizeof(vector) // sizeof(real)
+    cdef vector square[SQUARE]
+    cdef int r
+    for r in range(lanes):
+        square[r] = (<const vector*> rows)[0]
+        rows += step
+    transpose_square(lanes, square)
+    for r in range(lanes):
+        (<vector*> target)[0] = square[r]
+        target += pitch
+
+
+cdef void part_of_square(
+    const real* rows, int64_t step, int64_t height, int64_t width, real* target, int64_t pitch, vector* as_vectors
+) noexcept nogil:
+    cdef int lanes = sizeof(vector) // sizeof(real)
+    cdef vector square[SQUARE]
+    cdef int64_t r
+    for r in range(lanes):
+        load_part(square[r], rows + (r if r < height else 0) * step, width)
+    transpose_square(lanes, square)
+    for r in range(width):
+        store_part(target + r * pitch, square[r], height)
+
+
 cdef void transpose(
     const real* rows, int64_t step, int64_t count, int64_t columns, real* target, int64_t pitch, vector* as_vectors
 ) noexcept nogil:
     """target[j * pitch + i] = rows[i * step + j] for i < count, j < columns; nothing else is read or written."""
-    cdef int lanes = sizeof(vector) // sizeof(real)
-    cdef vector square[SQUARE]
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t i = 0, j, height, width
-    cdef int r
     while i < count:
         height = bounded(count - i, 0, lanes)
         j = 0
         while j < columns:
             width = bounded(columns - j, 0, lanes)
-            for r in range(lanes):
-                if r >= height:
-                    broadcast(square[r], 0)
-                elif width == lanes:
-                    square[r] = (<const vector*> (rows + (i + r) * step + j))[0]
-                else:
-                    load_part(square[r], rows + (i + r) * step + j, width)
-            transpose_square(lanes, square)
-            for r in range(lanes):
-                if r < width:
-                    if height == lanes:
-                        (<vector*> (target + (j + r) * pitch + i))[0] = square[r]
-                    else:
-                        store_part(target + (j + r) * pitch + i, square[r], height)
+            if height == lanes and width == lanes:
+                whole_square[real, vector](rows + i * step + j, step, target + j * pitch + i, pitch, as_vectors)
+            else:
+                part_of_square[real, vector](
+                    rows + i * step + j, step, height, width, target + j * pitch + i, pitch, as_vectors
+                )
             j += lanes
         i += lanes

@@ -76,6 +76,9 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
     ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
 #define store_part(p, v, count) \
     (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
+/* v = the elements at p whose bit is set in `mask`, the others zero and not read */
+#define load_masked(v, p, mask) \
+    ((v) = _Generic((v), vfloat: load_masked_vfloat, vdouble: load_masked_vdouble)((const void *)(p), mask))
 /* The lanes of v to the first `count` of every second element from p on */
 #define store_every_second(p, v, count) \
     (_Generic((v), vfloat: store_every_second_vfloat, vdouble: store_every_second_vdouble)((void *)(p), v, count))
@@ -148,6 +151,14 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
 {
     return (vdouble)_mm512_maskz_loadu_pd(FIRST(count), p);
 }
+static inline vfloat load_masked_vfloat(const void *p, int64_t mask)
+{
+    return (vfloat)_mm512_maskz_loadu_ps((__mmask16)mask, p);
+}
+static inline vdouble load_masked_vdouble(const void *p, int64_t mask)
+{
+    return (vdouble)_mm512_maskz_loadu_pd((__mmask8)mask, p);
+}
 static inline void store_part_vfloat(void *p, vfloat v, int64_t count)
 {
     _mm512_mask_storeu_ps(p, FIRST(count), (__m512)v);
@@ -189,6 +200,16 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
 {
     return (vdouble)_mm256_maskload_pd(p, FIRST(2 * count));
 }
+static inline vfloat load_masked_vfloat(const void *p, int64_t mask)
+{
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return (vfloat)_mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)mask), bits), bits));
+}
+static inline vdouble load_masked_vdouble(const void *p, int64_t mask)
+{
+    const __m256i bits = _mm256_setr_epi64x(1, 2, 4, 8);
+    return (vdouble)_mm256_maskload_pd(p, _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(mask), bits), bits));
+}
 #else
 static inline vfloat load_part_vfloat(const void *p, int64_t count)
 {
@@ -202,6 +223,17 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
     memcpy(&v, p, 8 * count);
     return v;
 }
+#define DEFINE_LOAD_MASKED(VECTOR) \
+static inline VECTOR load_masked_##VECTOR(const void *p, int64_t mask) \
+{ \
+    VECTOR v = {0}; \
+    if (mask + 1 == (int64_t)1 << sizeof(v) / sizeof(v[0])) return *(const VECTOR *)p; \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof(v[0])); lane++) \
+        if (mask >> lane & 1) v[lane] = ((const scalar_of(v) *)p)[lane]; \
+    return v; \
+}
+DEFINE_LOAD_MASKED(vfloat)
+DEFINE_LOAD_MASKED(vdouble)
 #endif
 #define DEFINE_STORE_PART(VECTOR) \
 static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \

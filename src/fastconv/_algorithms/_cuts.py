@@ -1,0 +1,179 @@
+"""How the sum over positions in the gradient of the weights is cut: three forms of it, chosen by counted cost.
+
+An item of work owns some output channels × input channels of one group, or some channels of a depthwise convolution,
+and sums over blocks of output positions. Where that gives too few items, the positions are split too.
+"""
+
+from math import ceil, inf, prod
+from typing import NamedTuple
+
+from .. import _isa
+from ._lines import Stage, balanced
+from ._tiles import even_rows
+
+ITEMS = 16  # of work, wanted at least: a few threads get even shares
+STAGED_BYTES = 1 << 18  # of input that an item stages at a time
+KEPT_BYTES = 1 << 18  # of sums that it keeps
+PARTS_BYTES = 1 << 21  # of parts that are added up
+
+# Costs, in cycles
+DOTS = 1.4  # one vector multiply-add of two loaded operands
+REDUCE = 3.0  # adding up the lanes of one sum
+TURN = 0.6  # transposing one element
+OUTER = 1.1  # one vector multiply-add of an outer product
+STAGE_ROW = 15.0  # finding a row of input, and its borders
+STAGE_ELEMENT = 0.16  # copying one element of it, of every `stride`-th one
+ITEM = 600.0  # what a block costs beside
+
+
+class Rows(NamedTuple):
+    """Tiles of outer products: their rows are (column of the kernel, input channel), in runs that lie side by side."""
+
+    sizes: list
+    factors: list  # where the first row's factor is, for the first position
+    kernel_rows: list  # which row of the kernel it belongs to, counted over its planes
+    kept: int
+    row_of: list  # for each (channel, tap): its row
+    pitch: int
+
+    @classmethod
+    def of(cls, offsets, kernel_width, channels, lanes):
+        """`offsets`: of each tap's operand among the staged positions."""
+        pitch = channels if channels <= lanes else ceil(channels / lanes) * lanes
+        runs = []
+        for tap in sorted(range(len(offsets)), key=offsets.__getitem__):
+            beside = runs and tap // kernel_width == runs[-1][-1] // kernel_width
+            if beside and pitch == channels and offsets[tap] == offsets[runs[-1][-1]] + 1:
+                runs[-1].append(tap)
+            else:
+                runs.append([tap])
+        sizes, factors, kernel_rows, first_row, kept = [], [], [], {}, 0
+        for run in runs:
+            length = len(run) * channels
+            first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
+            size = even_rows(length, _isa.kernels.TILE_ROWS)
+            for first in range(0, length, size):
+                sizes.append(min(size, length - first))
+                factors.append(offsets[run[0]] * pitch + first)
+                kernel_rows.append(run[0] // kernel_width)
+            kept += length
+        row_of = [first_row[tap] + channel for channel in range(channels) for tap in range(len(offsets))]
+        return cls(sizes, factors, kernel_rows, kept, row_of, pitch)
+
+
+class Cut(NamedTuple):
+    """How the work is cut."""
+
+    form: str
+    block: tuple  # output positions on each axis
+    stage: Stage | None
+    o: int  # channels of an item, within a group
+    c: int
+    rows: object  # of a tile of sums: their number, or `Rows`
+    taps: int = 0  # that are summed at once
+    over_rows: bool = False  # the rows are those of the kernel, else output channels
+    channels: int = 1  # of a depthwise convolution that an item has
+    splits: int = 1
+    cost: float = inf
+
+
+def cheapest_cut(geometry, axes):
+    """The cheapest `Cut`, split into enough items."""
+    cuts = [cut for form in (_dots, _outer, _channelwise) for cut in form(geometry, axes)]
+    return _split(geometry, axes, min(cuts, key=lambda cut: cut.cost))
+
+
+def _dots(geometry, axes):
+    """Vectors along the rows of the image: for few channels."""
+    g, (_, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes = kernels.LANES[dtype.name]
+    over_rows = g.o < 3 <= h.kernel and h.stride == h.dilation == 1
+    width, steps = (8, 96) if over_rows else (64, 64)  # vectors of a row, and of a block
+    width = balanced(w.out, width * lanes)
+    block = (1, balanced(h.out, max(1, steps // ceil(width / lanes))), width)
+    products = g.c * prod(g.kernel)
+    most_rows, most_taps = (h.kernel, w.kernel) if over_rows else (g.o, products)
+    rows = balanced(most_rows, max(kernels.DOT_SIZES))
+    stage = Stage.of(axes, block)
+    steps = block[1] * (width // lanes + (1.5 if width % lanes else 0))
+    staging = stage.rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * w.stride * STAGE_ELEMENT)
+    sums = g.o * products * (steps * DOTS + REDUCE)
+    yield Cut(
+        form="dots",
+        block=block,
+        stage=stage,
+        o=balanced(g.o, 64),
+        c=balanced(g.c, max(1, STAGED_BYTES // (stage.plane * dtype.itemsize))),
+        rows=rows,
+        taps=balanced(most_taps, kernels.DOT_SIZES[rows]),
+        over_rows=over_rows,
+        cost=blocks(g, axes, block) * g.groups * (sums + g.c * staging + ITEM),
+    )
+
+
+def _outer(geometry, axes):
+    """Vectors along the output channels: for many of them."""
+    g, (_, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
+    o = balanced(g.o, (8 if taps == 1 else 4) * lanes)
+    width = balanced(w.out, kernels.LONGEST_CHAIN)
+    block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
+    stage = Stage.of(axes, block)
+    wide = ceil(o / (2 * lanes)) * 2 * lanes
+    most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
+    c = balanced(g.c, max(1, most))
+    if c > lanes:
+        c = min(g.c, ceil(c / lanes) * lanes)
+    rows = Rows.of(stage.offsets().tolist(), w.kernel, c, lanes)
+    positions = block[1] * block[2]
+    tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
+    items = g.groups * ceil(g.o / o) * ceil(g.c / c)
+    turned = stage.plane * c + positions * wide
+    cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
+    yield Cut("outer products", block, stage, o, c, rows, cost=blocks(g, axes, block) * items * cycles)
+
+
+def _channelwise(geometry, axes):
+    """Vectors along channels that have a kernel of their own each."""
+    g, (d, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    channels, taps = 2 * kernels.LANES[dtype.name], prod(g.kernel)
+    constant = g.convolution.padding_mode == "constant" or not any(line.map.border for line in axes)
+    row_bytes = w.read * d.kernel * channels * dtype.itemsize
+    if g.c > 1 or g.o > 1 or not constant or row_bytes * (h.last_tap + 1) > STAGED_BYTES:
+        return
+    rows = min(2 * kernels.LONGEST_CHAIN // w.out, (STAGED_BYTES // row_bytes - h.last_tap - 1) // h.stride + 1)
+    block = (1, balanced(h.out, max(1, rows)), w.out)
+    positions = block[1] * w.out
+    turned = ((block[1] - 1) * h.stride + h.last_tap + 1) * w.read * d.kernel + positions
+    cycles = channels * turned * TURN + 2 * positions * taps * DOTS + ITEM
+    yield Cut(
+        form="channelwise",
+        block=block,
+        stage=None,
+        o=1,
+        c=1,
+        rows=2,
+        taps=balanced(taps, kernels.MOST_SUMS // 2),
+        channels=channels,
+        cost=blocks(g, axes, block) * ceil(g.groups / channels) * cycles,
+    )
+
+
+def blocks(geometry, axes, block):
+    """Number of blocks of positions."""
+    return geometry.n * prod(ceil(line.out / part) for line, part in zip(axes, block, strict=True))
+
+
+def items(geometry, cut):
+    """Number of items for each part of the positions."""
+    return ceil(geometry.groups / cut.channels) * ceil(geometry.o / cut.o) * ceil(geometry.c / cut.c)
+
+
+def _split(geometry, axes, cut):
+    """Split the positions where there are few items, unless parts would take much memory."""
+    part = prod(geometry.convolution.weight_shape) * geometry.convolution.dtype.itemsize
+    wanted = ceil(ITEMS / items(geometry, cut))
+    return cut._replace(splits=min(blocks(geometry, axes, cut.block), wanted, max(1, PARTS_BYTES // part)))
