@@ -161,6 +161,19 @@ def test_what_copies_share():
         assert again[0].weight is again[1].weight is not layer.weight
 
 
+class Edges(Conv2d):
+    def __init__(self, channels, **others):
+        super().__init__(channels, 4, 3, padding="same", padding_mode="replicate", **others)
+
+
+def test_classes_of_the_caller():
+    layer = Edges(None, activation="relu")
+    assert repr(layer) == ("Edges(None, 4, (3, 3), padding='same', padding_mode='replicate', activation='relu')")
+    assert layer(np.ones((2, 5, 5))).shape == (4, 5, 5)
+    assert layer.name.startswith("edges_") and Edges(2, weight=layer.weight).weight is layer.weight
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(layer)).weight.value, layer.weight.value)
+
+
 # Wrong arguments
 
 ERRORS = [

@@ -248,6 +248,16 @@ def test_untied_biases_of_given_values():
         layer.build((2, 6, 7))
 
 
+def test_an_input_shape_that_does_not_tell_enough_leaves_the_layer_open():
+    for layer, shape in [
+        (Conv2d(None, 4, 3, input_shape=(None, 5, 5)), (2, 5, 5)),
+        (Conv2d(2, 4, 3, input_shape=(2, None, 5), untie_biases=True), (2, 7, 5)),
+    ]:
+        assert layer.parameters() == []
+        assert layer(np.ones(shape)).shape == layer.output_shape(shape)
+        assert len(layer.parameters()) == 2
+
+
 def test_channels_last_settles_by_the_last_axis():
     layer = Conv2d(None, 4, 3, data_format="channels_last", untie_biases=True)
     assert layer(np.ones((6, 7, 5))).shape == (4, 5, 4)

@@ -120,12 +120,13 @@ class ConvolutionLayer(Layer):
         self.rank = len(self.kernel_size)
         input_shape = None if input_shape is None else partial_shape("input_shape", input_shape)
         self._known = Known(in_channels, read_bias_shape(self, self._sources["bias"]), input_shape)
-        self._walk(self._first_shape(), {})  # refuses what no input could fit
-        if input_shape is not None or not self._known.missing:
+        found = {}
+        self._walk(self._first_shape(), found)  # refuses what no input could fit
+        if not found[self].missing:
             self._settle([self._first_shape()])
 
     def __repr__(self):
-        arguments = signature(type(self)).parameters
+        arguments = self._arguments()
         values = {name: getattr(self, name) for name in arguments} | self._given
         if not isinstance(self.rng, (int, np.integer)):
             values["rng"] = None  # a generator has moved on since
@@ -176,9 +177,22 @@ class ConvolutionLayer(Layer):
     def _values(self):
         return [None if parameter is None else parameter.value for parameter in self._settled.parameters.values()]
 
+    @classmethod
+    @cache
+    def _arguments(cls):
+        """The constructor's, of the class that a direction has: those of a caller's subclass may be others."""
+        own = next(base for base in cls.__mro__ if "_functions" in vars(base))
+        return signature(own).parameters
+
+    @classmethod
+    @cache
+    def _option_names(cls):
+        """The arguments that the functions have in common with the constructor, but for the arrays."""
+        names = signature(cls._functions.forward).parameters
+        return [name for name in names if name in cls._arguments() and name not in cls._sources]
+
     def _options(self):
-        """The arguments of the functions, but for the arrays."""
-        return {name: getattr(self, name) for name in _option_names(type(self))}
+        return {name: getattr(self, name) for name in self._option_names()}
 
     # Shapes
 
@@ -342,13 +356,6 @@ class ConvolutionLayer(Layer):
     def _check_differentiable(self):
         with Named(self):
             check_differentiable(self.activation)
-
-
-@cache
-def _option_names(kind):
-    """The arguments that the functions of a class of layers have in common with its constructor, but for the arrays."""
-    own = signature(kind).parameters
-    return [name for name in signature(kind._functions.forward).parameters if name in own and name not in kind._sources]
 
 
 def _fitted(known, spatial, input_shape):

@@ -1,6 +1,5 @@
 """Where the parameters of a layer come from: parameters that are shared, values that are given, or initialisers."""
 
-from inspect import signature
 from numbers import Number
 
 import numpy as np
@@ -74,6 +73,6 @@ def _shared(layer, name, parameter):
     for factor in FACTORS:
         argument = f"{name}_{factor}"
         given, own = getattr(layer, argument), getattr(parameter, factor)
-        if given not in (own, signature(type(layer)).parameters[argument].default):
+        if given not in (own, layer._arguments()[argument].default):
             raise ValueError(f"{argument}={given!r}, but {name} is a Parameter that has {own!r}; wanted no other")
     return parameter
