@@ -16,6 +16,7 @@ import numpy as np
 
 from . import _driver
 from ._geometry import CHANNELS_LAST, Convolution, Geometry
+from ._interleaved import interleaved
 from ._tasks import Prepared, Tasks
 
 
@@ -262,4 +263,5 @@ class _Task:
 class PhaseTasks(Tasks):
     """The `Tasks` of a `GradInput`, or of another operation whose geometries are `Phases`."""
 
-    prepared = PreparedPhases
+    def prepared(self, geometry, *strides_and_threads):
+        return interleaved(geometry, *strides_and_threads) or PreparedPhases.of(geometry, *strides_and_threads)

@@ -54,7 +54,7 @@ class Prepared(NamedTuple):
 class Tasks:
     """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides."""
 
-    prepared = Prepared
+    prepared = staticmethod(Prepared.of)
 
     def __init__(self, convolution, limit=64):
         self.convolution = convolution
@@ -84,7 +84,7 @@ class Tasks:
         geometry = self.geometry(x_shape)
         if out_strides is None:
             out_strides = contiguous_strides(geometry.out_shape, self.convolution.dtype.itemsize)
-        found = self.prepared.of(geometry, x_strides, add_strides, out_strides, bias_strides, threads)
+        found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads)
         if found is None:
             return None
         if _is_large(geometry):

@@ -44,6 +44,7 @@ cdef extern from "vector.h" nogil:
     void store_every_second(...)
     void take_even(...)
     void take_odd(...)
+    void interleave(...)
 
 ctypedef fused real:
     float
@@ -63,6 +64,7 @@ include "_activation.pxi"
 include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
+include "_interleave.pxi"
 include "_transpose.pxi"
 include "_pack_weights.pxi"
 include "_grad_weight.pxi"
@@ -88,6 +90,14 @@ cdef void grad_weight_float64(const Job* job, int64_t item, void* workspace) noe
     grad_weight[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
 
 
+cdef void interleaved_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    interleaved[float, vfloat](job, item, <float*> workspace, <vfloat*> workspace)
+
+
+cdef void interleaved_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    interleaved[double, vdouble](job, item, <double*> workspace, <vdouble*> workspace)
+
+
 cdef bint pack_float32(const Packing* packing) noexcept nogil:
     return pack_weights(packing, <const float*> packing.weight, <float*> packing.packed, <vfloat*> packing.packed)
 
@@ -100,6 +110,8 @@ cdef pack_function _pack_float32 = pack_float32
 cdef pack_function _pack_float64 = pack_float64
 cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
+cdef block_function _interleaved_float32 = interleaved_float32
+cdef block_function _interleaved_float64 = interleaved_float64
 cdef block_function _grad_weight_float32 = grad_weight_float32
 cdef block_function _grad_weight_float64 = grad_weight_float64
 
@@ -114,3 +126,4 @@ DOT_SIZES = {rows: min(DOT_TAPS, MOST_DOTS // rows) for rows in range(1, DOTS + 
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
 GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
 PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}
+INTERLEAVED = {"float32": <uintptr_t> _interleaved_float32, "float64": <uintptr_t> _interleaved_float64}

@@ -100,6 +100,29 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
 #define take_odd(v, low, high) take_alternate(v, low, high, 1)
+/* low, high = the elements of a and b in turns */
+#if defined(__clang__)
+#define interleave(low, high, a, b) do { \
+    const int64_t lanes = sizeof(a) / sizeof((a)[0]); \
+    for (int lane = 0; lane < lanes / 2; lane++) { \
+        (low)[2 * lane] = (a)[lane]; \
+        (low)[2 * lane + 1] = (b)[lane]; \
+        (high)[2 * lane] = (a)[lanes / 2 + lane]; \
+        (high)[2 * lane + 1] = (b)[lanes / 2 + lane]; \
+    } \
+} while (0)
+#else
+#define interleave(low, high, a, b) do { \
+    const int lanes = sizeof(a) / sizeof((a)[0]); \
+    bits_of(a) lower, upper; \
+    for (int lane = 0; lane < lanes; lane++) { \
+        lower[lane] = lane / 2 + (lane & 1) * lanes; \
+        upper[lane] = lanes / 2 + lane / 2 + (lane & 1) * lanes; \
+    } \
+    (low) = __builtin_shuffle(a, b, lower); \
+    (high) = __builtin_shuffle(a, b, upper); \
+} while (0)
+#endif
 /* Bounds; NaN stays NaN */
 #define at_least(v, s) ((v) = blend((v) < (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
 #define at_most(v, s) ((v) = blend((v) > (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))

@@ -1,0 +1,190 @@
+"""grad_input of a depthwise convolution at stride 2 along the row: both phases of a row at once, stored side by side.
+
+    y[p] = sum of weight[k] * x[(p + before - k * dilation) / stride] over the taps k for which that is an element
+
+Even and odd columns are summed in vectors of their own, from rows that are read where they lie, and meet in registers
+when they are stored. Taps come last to first, as in a forward convolution with the kernel turned round.
+"""
+
+
+cdef struct Sources:
+    # What one row of the output is summed from
+    int64_t count
+    uintptr_t x[CHAIN]              # rows of the input,
+    uintptr_t weight[CHAIN]         # and the rows of the kernel that meet them
+
+
+cdef struct Shifts:
+    # For each phase of the columns and each of its taps
+    int64_t count[2]
+    int64_t tap[2][CHAIN]
+    int64_t shift[2][CHAIN]         # of the input's columns, against half of the output's
+    int64_t mask[2][CHAIN][BAND]    # lanes that are input, of each vector of some columns
+
+
+cdef inline int64_t source_row(const Axis* axis, int64_t position, int64_t tap) noexcept nogil:
+    """Element of the input that a tap brings to a position of the output, or -1."""
+    cdef int64_t distance = position + axis.before - tap * axis.dilation
+    cdef int64_t element = distance
+    if axis.stride == 2:  # the usual one, without a division
+        element = distance >> 1
+    elif axis.stride > 2:
+        element = distance // axis.stride
+    return element if distance >= 0 and element * axis.stride == distance and element < axis.size else -1
+
+
+cdef void find_sources(
+    const Job* job, int64_t d, int64_t h, const real* x, const real* weight, Sources* sources
+) noexcept nogil:
+    cdef const Axis* axis = job.axis
+    cdef int64_t i, j, depth, row
+    sources.count = 0
+    for i in range(axis[0].kernel - 1, -1, -1):
+        depth = source_row(&axis[0], d, i)
+        if depth >= 0:
+            for j in range(axis[1].kernel - 1, -1, -1):
+                row = source_row(&axis[1], h, j)
+                if row >= 0:
+                    sources.x[sources.count] = <uintptr_t> (x + depth * axis[0].x + row * axis[1].x)
+                    sources.weight[sources.count] = <uintptr_t> (weight + (i * axis[1].kernel + j) * axis[2].kernel)
+                    sources.count += 1
+
+
+cdef void find_shifts(const Axis* w, Shifts* shifts) noexcept nogil:
+    cdef int64_t phase, k, distance
+    for phase in range(2):
+        shifts.count[phase] = 0
+        for k in range(w.kernel - 1, -1, -1):
+            distance = phase + w.before - k * w.dilation
+            if distance & 1 == 0:
+                shifts.tap[phase][shifts.count[phase]] = k
+                shifts.shift[phase][shifts.count[phase]] = distance >> 1
+                shifts.count[phase] += 1
+
+
+cdef void set_column_masks(Shifts* shifts, int64_t first, int64_t vectors, int64_t lanes, int64_t size) noexcept nogil:
+    """For the columns of the output from 2 * first on."""
+    cdef int64_t phase, j, v, at
+    for phase in range(2):
+        for j in range(shifts.count[phase]):
+            for v in range(vectors):
+                at = first + shifts.shift[phase][j] + v * lanes
+                shifts.mask[phase][j][v] = (
+                    ((<int64_t> 1 << bounded(size - at, 0, lanes)) - 1) & ~((<int64_t> 1 << bounded(-at, 0, lanes)) - 1)
+                )
+
+
+cdef inline void add_phase(
+    int vectors, int phase, vector* total, const Sources* sources, const Shifts* shifts, int64_t first, real* as_real
+) noexcept nogil:
+    """What lies outside of the input is zero."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef const real* row
+    cdef const real* weight
+    cdef vector operand
+    cdef int64_t i, j
+    cdef int v
+    for i in range(sources.count):
+        row = <const real*> sources.x[i] + first
+        weight = <const real*> sources.weight[i]
+        for j in range(shifts.count[phase]):
+            for v in range(vectors):
+                load_masked(operand, row + shifts.shift[phase][j] + v * lanes, shifts.mask[phase][j][v])
+                multiply_add(total[v], weight[shifts.tap[phase][j]], operand)
+
+
+cdef inline void interleaved_columns(
+    int vectors, const Sources* sources, const Shifts* shifts, int64_t first, real* y, int64_t count,
+    vector* as_vectors,
+) noexcept nogil:
+    """`count` columns of the output, from column 2 * first on."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef vector even[BAND]
+    cdef vector odd[BAND]
+    cdef vector pair[2]
+    cdef int v
+    cdef int64_t left
+    for v in range(vectors):
+        broadcast(even[v], 0)
+        broadcast(odd[v], 0)
+    add_phase(vectors, 0, even, sources, shifts, first, y)
+    add_phase(vectors, 1, odd, sources, shifts, first, y)
+    for v in range(vectors):
+        interleave(pair[0], pair[1], even[v], odd[v])
+        left = count - 2 * v * lanes
+        if left >= 2 * lanes:
+            (<vector*> (y + 2 * v * lanes))[0] = pair[0]
+            (<vector*> (y + (2 * v + 1) * lanes))[0] = pair[1]
+        else:
+            store_part(y + 2 * v * lanes, pair[0], bounded(left, 0, lanes))
+            store_part(y + (2 * v + 1) * lanes, pair[1], bounded(left - lanes, 0, lanes))
+
+
+cdef void finish_interleaved(
+    const Job* job, const real* bias, const real* add, real* y, int64_t count, vector* as_vectors
+) noexcept nogil:
+    """Bias, residual and activation of some columns of a row, while they are in cache."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t w = 0, part
+    cdef vector v, other
+    while w < count:
+        part = bounded(count - w, 0, lanes)
+        load_part(v, y + w, part)
+        if job.bias and job.axis[2].bias:
+            load_part(other, bias + w, part)
+            v += other
+        elif job.bias:
+            add_scalar(v, bias[0])
+        if job.add:
+            load_part(other, add + w, part)
+            v += other
+        activate(&v, 1, job.activation)
+        store_part(y + w, v, part)
+        w += lanes
+
+
+cdef void interleaved(const Job* job, int64_t item, real* as_real, vector* as_vectors) noexcept nogil:
+    """One block of rows of one channel."""
+    cdef const Axis* axis = job.axis
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t top = item % axis[1].blocks * axis[1].block
+    cdef int64_t bottom = bounded(top + axis[1].block, 0, axis[1].out)
+    cdef int64_t half = (axis[2].out + 1) // 2
+    cdef int64_t d, group, n, h, w, vectors, count, first = 0
+    cdef Sources sources
+    cdef Shifts shifts
+    cdef real* y
+    item = item // axis[1].blocks
+    d = item % axis[0].out
+    item = item // axis[0].out
+    group = item % job.groups
+    n = item // job.groups
+    find_shifts(&axis[2], &shifts)
+    while first < half:
+        vectors = (bounded(half - first, 0, BAND * lanes) + lanes - 1) // lanes
+        w = 2 * first
+        count = bounded(axis[2].out - w, 0, 2 * vectors * lanes)
+        set_column_masks(&shifts, first, vectors, lanes, axis[2].size)
+        for h in range(top, bottom):
+            find_sources(
+                job, d, h, <const real*> job.x + n * job.x_n + group * job.x_c,
+                <const real*> job.weight + group * job.taps, &sources,
+            )
+            y = <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + h * axis[1].y + w
+            if vectors == 1:
+                interleaved_columns(1, &sources, &shifts, first, y, count, as_vectors)
+            elif vectors == 2:
+                interleaved_columns(2, &sources, &shifts, first, y, count, as_vectors)
+            elif BAND > 2:
+                if vectors == 3:
+                    interleaved_columns(3, &sources, &shifts, first, y, count, as_vectors)
+                else:
+                    interleaved_columns(4, &sources, &shifts, first, y, count, as_vectors)
+            if job.bias or job.add or job.activation:
+                finish_interleaved(
+                    job,
+                    <const real*> job.bias + group * job.bias_o + d * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
+                    <const real*> job.add + n * job.add_n + group * job.add_o + d * axis[0].add + h * axis[1].add + w,
+                    y, count, as_vectors,
+                )
+        first += vectors * lanes
