@@ -12,6 +12,7 @@ from ._complex import complex_forward
 from ._plan import Plan, tasks_of
 
 _KEPT = Bounded(256)
+_PLAIN = Bounded(64)  # types of arguments → whether they tell 1, 1.0 and True apart: nothing is nested
 
 
 def call(rank, x, weight, bias, arguments, out):
@@ -49,7 +50,11 @@ def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
 
 def kept(shapes, arguments, make):
     """What `make` makes of these shapes and arguments, kept from call to call."""
-    key = (shapes, forced(), *map(typed, arguments))
+    kinds = tuple(map(type, arguments))
+    plain = _PLAIN.get(kinds)
+    if plain is None:
+        plain = _PLAIN.put(kinds, all(kind in (int, bool, float, str, type(None)) for kind in kinds))
+    key = (shapes, forced(), kinds, arguments) if plain else (shapes, forced(), *map(typed, arguments))
     try:
         found = _KEPT.get(key)
     except TypeError:  # an argument that no key can hold: parsing it says which
