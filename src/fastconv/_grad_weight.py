@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _driver, _isa
 from ._algorithms._cuts import blocks, cheapest_cut, items
-from ._algorithms._jobs import Tables, axes_fields, last_element
+from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
 from ._cache import Bounded
@@ -64,16 +64,12 @@ def _task(geometry, layout, threads):
     cut = cheapest_cut(g, axes)
     tables = Tables()
     own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
-    fields = _driver.no_job() | dict(
+    fields = job_of(layout) | dict(
         axis=axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables),
         n=g.n,
         groups=g.groups,
         c=g.c,
         o=g.o,
-        x_n=layout.x[0],
-        x_c=layout.x[1],
-        y_n=layout.out[0],
-        y_o=layout.out[1],
         taps=prod(g.kernel),
         padding_value=g.convolution.padding_value,
         splits=cut.splits,

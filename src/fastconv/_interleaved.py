@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from . import _driver, _isa
 from ._algorithms import DIRECT
+from ._algorithms._jobs import job_of
 from ._algorithms._lines import balanced
 from ._algorithms._tiled import SERIAL_FLOPS
+from ._layout import Layout
 
 BLOCK = 1 << 13  # elements of the output in an item of work, or a row
 
@@ -51,12 +53,12 @@ def interleaved(geometry, x_strides, add_strides, out_strides, bias_strides, thr
         return None
     if x[-1] != 1 or out[-1] != 1 or (add and add[-1] != 1) or (bias and bias[-1] not in (0, 1)):
         return None
-    add, bias = add or (0,) * 5, bias or (0,) * 4
+    layout = Layout(x, out, add, bias)
     rows = balanced(g.size[1], max(1, BLOCK // max(1, g.size[2])))
     blocks = ceil(g.size[1] / rows)
-    no_job = _driver.no_job()
+    job = job_of(layout)
     axes = [
-        no_job["axis"][0]
+        job["axis"][at]
         | dict(
             size=g.out[at],
             out=g.size[at],
@@ -68,25 +70,18 @@ def interleaved(geometry, x_strides, add_strides, out_strides, bias_strides, thr
             blocks=blocks if at == 1 else 1,
             x=x[2 + at],
             y=out[2 + at],
-            add=add[2 + at],
-            bias=bias[1 + at],
+            add=add[2 + at] if add else 0,
+            bias=bias[1 + at] if bias else 0,
         )
         for at in range(3)
     ]
     task = _driver.Task(
         _isa.kernels.INTERLEAVED[convolution.dtype.name],
-        no_job
+        job
         | dict(
             axis=axes,
             n=g.n,
             groups=g.groups,
-            x_n=x[0],
-            x_c=x[1],
-            y_n=out[0],
-            y_o=out[1],
-            add_n=add[0],
-            add_o=add[1],
-            bias_o=bias[0],
             taps=prod(g.kernel),
             activation=convolution.activation.code,
             items=g.n * g.groups * g.size[0] * blocks,

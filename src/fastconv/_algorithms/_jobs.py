@@ -31,19 +31,12 @@ def job(geometry, layout, shape, tiling, tables):
         axes[2]["step"] = 1
     tiles = ceil(shape.o / tiling.channel_tile)
     channel_blocks = ceil(tiles / tiling.block_tiles)
-    fields = _driver.no_job() | dict(
+    fields = job_of(layout) | dict(
         axis=axes,
         n=shape.n,
         groups=shape.groups,
         c=shape.c,
         o=shape.o,
-        x_n=layout.x[0],
-        x_c=layout.x[1],
-        y_n=layout.out[0],
-        y_o=layout.out[1],
-        add_n=layout.add[0] if layout.add else 0,
-        add_o=layout.add[1] if layout.add else 0,
-        bias_o=layout.bias[0] if layout.bias else 0,
         taps=shape.taps,
         chunk_channels=channels,
         chunk_taps=taps,
@@ -79,6 +72,20 @@ def job(geometry, layout, shape, tiling, tables):
         items=shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks,
     )
     return fields, parts.total
+
+
+def job_of(layout):
+    """The fields of a job that does nothing yet with arrays in this layout."""
+    add, bias = layout.add or (0, 0), layout.bias or (0,)
+    return _driver.no_job() | dict(
+        x_n=layout.x[0],
+        x_c=layout.x[1],
+        y_n=layout.out[0],
+        y_o=layout.out[1],
+        add_n=add[0],
+        add_o=add[1],
+        bias_o=bias[0],
+    )
 
 
 def axes_fields(lines, block, stage, tables):
