@@ -179,9 +179,10 @@ cdef class Task:
         self.point(&job, x, packed, bias, add, out)
         run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
 
-    def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts):
-        """The gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
+    def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts, int64_t round):
+        """One round of the gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
         cdef Job job = self.job
+        job.round = round
         job.x = <uintptr_t> PyArray_DATA(x)
         job.y = <uintptr_t> PyArray_DATA(grad_output)
         job.weight = <uintptr_t> PyArray_DATA(parts)
@@ -218,16 +219,16 @@ def run_together(list tasks, list arrays):
 cdef run_slices(
     const Job* jobs, int64_t count, block_function function, int64_t slice, int threads, int64_t workspace_bytes
 ):
-    """All blocks of all jobs, `slice` of each at a time."""
+    """All blocks of all jobs, `slice` of them at a time."""
     cdef Workspace workspace = acquire(<size_t> (workspace_bytes * threads))
     cdef int64_t first = 0, last, items = 0, at
     for at in range(count):
-        items = max(items, jobs[at].items)
+        items = max(items, jobs[at].items * count)
     try:
         while first < items:
             last = min(first + slice, items)
             with nogil:
-                run_blocks(jobs, count, function, first * count, last * count, threads, workspace.memory, workspace_bytes)
+                run_blocks(jobs, count, function, first, last, threads, workspace.memory, workspace_bytes)
             PyErr_CheckSignals()
             first = last
     finally:

@@ -3,23 +3,24 @@
 How the work is cut depends on shapes and layout, never on threads, so the bits do not either.
 """
 
-from math import ceil, isqrt, prod
+from math import ceil, prod
 
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._cuts import blocks, cheapest_cut, items
+from ._algorithms._cuts import FLUSH, cheapest_cut, items
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
 from ._cache import Bounded
 from ._layout import Layout
+from ._tasks import is_large
 from ._threads import get_num_threads
 
-FLUSH = 32  # blocks of positions whose sums are added one after the other, at least
 SLACK = 4 * VECTOR  # whole vectors are written behind what is staged
 
 _TASKS = Bounded(64)
+_LARGE = Bounded(4)  # with long index tables
 
 
 def grad_weight(geometry, x, grad_output):
@@ -41,25 +42,48 @@ def grad_weight(geometry, x, grad_output):
     if not prod(geometry.out_shape):
         return np.zeros(convolution.weight_shape, convolution.dtype)
     threads = get_num_threads()
+    tasks = _LARGE if is_large(geometry) else _TASKS
     key = (convolution, x.shape, x.strides, grad_output.strides, threads)
-    found = _TASKS.get(key)
+    found = tasks.get(key)
     if found is None:
         strides = [geometry.strides(array.strides, convolution.dtype.itemsize) for array in (x, grad_output)]
-        if None in strides:  # batch axes that cannot be walked as one
+        if None in strides:  # batch axes that cannot be walked as one: the shortest, one entry after the other
+            axis = geometry.batch_shape.index(min(geometry.batch_shape))
+            x, grad_output = np.moveaxis(x, axis, 0), np.moveaxis(grad_output, axis, 0)
             entry = convolution.at(x.shape[1:])
-            return sum(grad_weight(entry, *arrays) for arrays in zip(x, grad_output, strict=True))
-        found = _TASKS.put(key, _task(geometry, Layout(*strides, None, None), threads))
-    task, splits = found
+            sums = (grad_weight(entry, *arrays) for arrays in zip(x, grad_output, strict=True))
+            return _total(sums, convolution.dtype)
+        found = tasks.put(key, _task(geometry, Layout(*strides, None, None), threads))
+    task, splits, rounds = found
     parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
-    task.run_grad_weight(x, grad_output, parts)
-    total = parts[0] if splits == 1 else parts.sum(axis=0)
+    if splits == rounds == 1:
+        task.run_grad_weight(x, grad_output, parts, 0)
+        total = parts[0]
+    else:
+        total = _total(_rounds(task, x, grad_output, parts, rounds), convolution.dtype)
     if convolution.flip_kernel:
         total = np.ascontiguousarray(np.flip(total, tuple(range(2, total.ndim))))
     return total
 
 
+def _rounds(task, x, grad_output, parts, rounds):
+    """The sum of each round's parts."""
+    for at in range(rounds):
+        task.run_grad_weight(x, grad_output, parts, at)
+        yield parts.sum(axis=0)
+
+
+def _total(sums, dtype):
+    """Added in float64, if there are several: there may be many."""
+    with np.errstate(all="ignore"):
+        total = next(sums)
+        for part in sums:
+            total = np.add(total, part, dtype=np.float64)
+        return total.astype(dtype, copy=False)
+
+
 def _task(geometry, layout, threads):
-    """The task, and the number of parts that it computes."""
+    """The task, and the number of parts and of rounds in which it computes them."""
     g, axes = geometry, lines(geometry, layout)
     cut = cheapest_cut(g, axes)
     tables = Tables()
@@ -73,7 +97,8 @@ def _task(geometry, layout, threads):
         taps=prod(g.kernel),
         padding_value=g.convolution.padding_value,
         splits=cut.splits,
-        flush=max(FLUSH, isqrt(blocks(g, axes, cut.block) // cut.splits)),
+        rounds=cut.rounds,
+        flush=FLUSH,
         items=cut.splits * items(g, cut),
     )
     dtype = g.convolution.dtype
@@ -83,11 +108,11 @@ def _task(geometry, layout, threads):
         keep=tables,
         threads=threads if g.flops > SERIAL_FLOPS else 1,
         workspace_bytes=elements * dtype.itemsize,
-        flops=g.flops,
+        flops=ceil(g.flops / cut.rounds),
         packing=None,
         kernel=cut.form,
     )
-    return task, cut.splits
+    return task, cut.splits, cut.rounds
 
 
 def _staged(geometry, layout, axes, cut, tables):

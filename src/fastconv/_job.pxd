@@ -77,6 +77,8 @@ cdef struct Job:
     double padding_value
     int64_t items           # blocks of work
     int64_t splits          # grad_weight: runs of blocks of positions that are summed apart,
+    int64_t rounds          # that many times,
+    int64_t round           # of which this is one;
     int64_t flush           # blocks whose sums are kept together before they are added to the result,
     int64_t o_block         # output channels of an item,
     int64_t o_blocks

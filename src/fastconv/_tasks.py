@@ -67,7 +67,7 @@ class Tasks:
         found = self._geometries.get(x_shape)
         if found is None:
             found = self.convolution.at(x_shape)
-            if not _is_large(found):
+            if not is_large(found):
                 self._geometries.put(x_shape, found)
         return found
 
@@ -87,7 +87,7 @@ class Tasks:
         found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads)
         if found is None:
             return None
-        if _is_large(geometry):
+        if is_large(geometry):
             return _LARGE.put((self.convolution, key), found)
         return self.ready.put(key, found)
 
@@ -103,5 +103,6 @@ class Tasks:
         return found
 
 
-def _is_large(geometry):
+def is_large(geometry):
+    """Whether its tasks hold long index tables."""
     return geometry.indices > MOST_INDICES

@@ -1,7 +1,8 @@
 """How the sum over positions in the gradient of the weights is cut: three forms of it, chosen by counted cost.
 
 An item of work owns some output channels × input channels of one group, or some channels of a depthwise convolution,
-and sums over blocks of output positions. Where that gives too few items, the positions are split too.
+and sums over blocks of output positions. Where that gives too few items, the positions are split too, and what is long
+is done in several rounds.
 """
 
 from math import ceil, inf, prod
@@ -11,6 +12,9 @@ from .. import _isa
 from ._lines import Stage, balanced
 from ._tiles import even_rows
 
+FLUSH = 32  # blocks of positions whose sums are added one after the other
+FLUSHES = 32  # such sums, likewise
+ITEM_FLOPS = 2_000_000_000  # nobody looks for signals in the midst of an item
 ITEMS = 16  # of work, wanted at least: a few threads get even shares
 STAGED_BYTES = 1 << 18  # of input that an item stages at a time
 KEPT_BYTES = 1 << 18  # of sums that it keeps
@@ -74,6 +78,7 @@ class Cut(NamedTuple):
     over_rows: bool = False  # the rows are those of the kernel, else output channels
     channels: int = 1  # of a depthwise convolution that an item has
     splits: int = 1
+    rounds: int = 1
     cost: float = inf
 
 
@@ -92,11 +97,11 @@ def _dots(geometry, axes):
     width, steps = (8, 96) if over_rows else (64, 64)  # vectors of a row, and of a block
     width = balanced(w.out, width * lanes)
     block = (1, balanced(h.out, max(1, steps // ceil(width / lanes))), width)
+    block, stage = _staged(axes, block, dtype)
     products = g.c * prod(g.kernel)
     most_rows, most_taps = (h.kernel, w.kernel) if over_rows else (g.o, products)
     rows = balanced(most_rows, max(kernels.DOT_SIZES))
-    stage = Stage.of(axes, block)
-    steps = block[1] * (width // lanes + (1.5 if width % lanes else 0))
+    steps = block[1] * (block[2] // lanes + (1.5 if block[2] % lanes else 0))
     staging = stage.rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * w.stride * STAGE_ELEMENT)
     sums = g.o * products * (steps * DOTS + REDUCE)
     yield Cut(
@@ -120,7 +125,7 @@ def _outer(geometry, axes):
     o = balanced(g.o, (8 if taps == 1 else 4) * lanes)
     width = balanced(w.out, kernels.LONGEST_CHAIN)
     block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
-    stage = Stage.of(axes, block)
+    block, stage = _staged(axes, block, dtype)
     wide = ceil(o / (2 * lanes)) * 2 * lanes
     most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
     c = balanced(g.c, max(1, most))
@@ -162,6 +167,19 @@ def _channelwise(geometry, axes):
     )
 
 
+def _staged(axes, block, dtype):
+    """A block, halved while a channel of it is too much to stage and that helps, and how it is staged."""
+    stage = Stage.of(axes, block)
+    while stage.plane * dtype.itemsize > STAGED_BYTES:
+        _, h, w = block
+        smaller = (1, ceil(h / 2), w) if h > 1 else (1, 1, ceil(w / 2))
+        half = Stage.of(axes, smaller)
+        if half.plane > 0.75 * stage.plane:
+            break
+        block, stage = smaller, half
+    return block, stage
+
+
 def blocks(geometry, axes, block):
     """Number of blocks of positions."""
     return geometry.n * prod(ceil(line.out / part) for line, part in zip(axes, block, strict=True))
@@ -173,7 +191,9 @@ def items(geometry, cut):
 
 
 def _split(geometry, axes, cut):
-    """Split the positions where there are few items, unless parts would take much memory."""
+    """Split the positions where there are few items, unless parts would take much memory, and where items are long."""
     part = prod(geometry.convolution.weight_shape) * geometry.convolution.dtype.itemsize
-    wanted = ceil(ITEMS / items(geometry, cut))
-    return cut._replace(splits=min(blocks(geometry, axes, cut.block), wanted, max(1, PARTS_BYTES // part)))
+    positions, apart = blocks(geometry, axes, cut.block), items(geometry, cut)
+    splits = min(positions, ceil(ITEMS / apart), max(1, PARTS_BYTES // part))
+    wanted = max(ceil(positions / (splits * FLUSH * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
+    return cut._replace(splits=splits, rounds=min(wanted, positions // splits))

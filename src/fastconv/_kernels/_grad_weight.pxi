@@ -2,9 +2,9 @@
 
     grad_weight[o, c, tap] = sum over n, d, h, w of y[n, o, d, h, w] * x[n, c, (d, h, w) * stride + tap * dilation - before]
 
-An item of work owns some output channels × input channels, and one of `splits` runs of blocks of positions. It stages
-one block after the other as the forward pass does and multiplies it by the gradient where that lies, or by a copy of
-it. Sums are kept apart for each of FLUSH blocks, then added to the result, so that none of the chains is long; nothing
+An item of work owns some output channels × input channels, and one of `splits` runs of the round's blocks of positions.
+It stages one block after the other as the forward pass does and multiplies it by the gradient where that lies, or by a
+copy of it. Sums are kept apart for some blocks, then added to the result, so that none of the chains is long; nothing
 depends on which thread computes what.
 """
 
@@ -24,6 +24,16 @@ cdef struct Sums:
     bint add                # which holds earlier ones
 
 
+cdef inline void find_run(
+    const Job* job, int64_t split, int64_t positions, int64_t* first, int64_t* last
+) noexcept nogil:
+    """The blocks of one split, in this round."""
+    cdef int64_t runs = job.rounds * job.splits
+    cdef int64_t run = job.round * job.splits + split
+    first[0] = positions * run // runs
+    last[0] = positions * (run + 1) // runs
+
+
 cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
     cdef Block block
     cdef Sums task
@@ -31,7 +41,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
     cdef const real* x
     cdef const real* g
     cdef real* result
-    cdef int64_t positions, first, last, b, rest, i, o, c, split, group
+    cdef int64_t first, last, b, rest, i, o, c, split, group
     if job.channelwise:
         grad_weight_channelwise(job, item, workspace, sums)
         return
@@ -44,9 +54,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
     task.o = bounded(job.o - o, 0, job.o_block)
     task.c = bounded(job.c - c, 0, job.chunk_channels)
     result = <real*> job.weight + (((split * job.groups + group) * job.o + o) * job.c + c) * job.taps
-    positions = job.n * job.axis[0].blocks * job.axis[1].blocks * job.axis[2].blocks
-    first = positions * split // job.splits
-    last = positions * (split + 1) // job.splits
+    find_run(job, split, job.n * job.axis[0].blocks * job.axis[1].blocks * job.axis[2].blocks, &first, &last)
     block.group = group
     for b in range(first, last):
         rest = b

@@ -71,15 +71,14 @@ cdef void grad_weight_channelwise(const Job* job, int64_t item, real* workspace,
     cdef int64_t split = item % job.splits
     cdef int64_t channel = item // job.splits * pitch
     cdef int64_t channels = bounded(job.groups - channel, 0, pitch)
-    cdef int64_t positions = job.n * job.axis[0].blocks * job.axis[1].blocks
-    cdef int64_t first = positions * split // job.splits
-    cdef int64_t last = positions * (split + 1) // job.splits
+    cdef int64_t first, last
     cdef int64_t size = job.taps * pitch
     cdef real* g_columns = workspace + job.g_columns_at
     cdef real* part = <real*> sums
     cdef real* total = part + size
     cdef Block block
     cdef int64_t b, h
+    find_run(job, split, job.n * job.axis[0].blocks * job.axis[1].blocks, &first, &last)
     fill_row(sums, <real> 0, 2 * size)
     block.first[2] = 0
     block.count[2] = job.axis[2].out
