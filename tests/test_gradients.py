@@ -177,7 +177,7 @@ def test_derivatives(name, dtype):
     np.testing.assert_allclose(derivative, entry.derivative(x.astype("float64")), atol=8 * np.finfo(dtype).eps)
     grad_output = np.linspace(-1, 1, 1000).astype(dtype)[None]
     grad_x, _, _ = fastconv.conv_backward(grad_output, x[None], np.ones((1, 1, 1), dtype), activation=name)
-    np.testing.assert_array_equal(grad_x[0], grad_output[0] * derivative)
+    np.testing.assert_allclose(grad_x[0], grad_output[0] * derivative, rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize(

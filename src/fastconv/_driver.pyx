@@ -188,6 +188,14 @@ cdef class Task:
         job.weight = <uintptr_t> PyArray_DATA(parts)
         run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
 
+    def run_elementwise(self, ndarray x, ndarray grad, ndarray out):
+        """An activation of contiguous arrays, or with `grad` the gradient through it."""
+        cdef Job job = self.job
+        job.x = <uintptr_t> PyArray_DATA(x)
+        job.add = <uintptr_t> PyArray_DATA(grad) if grad is not None else 0
+        job.y = <uintptr_t> PyArray_DATA(out)
+        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+
 
 def run_together(list tasks, list arrays):
     """`Task.run` of several tasks of one type, block by block of each: what they share is in cache.

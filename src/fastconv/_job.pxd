@@ -80,7 +80,7 @@ cdef struct Job:
     int64_t rounds          # that many times,
     int64_t round           # of which this is one;
     int64_t flush           # blocks whose sums are kept together before they are added to the result,
-    int64_t o_block         # output channels of an item,
+    int64_t o_block         # output channels of an item (elementwise: elements),
     int64_t o_blocks
     int64_t dot_rows        # and rows × taps that are summed at once
     int64_t dot_taps

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _activations
-from ._arrays import Types, as_array, as_real, cast, contiguous, promote
+from ._arrays import Types, as_array, as_real, contiguous, promote
 from ._blocks import grad_weight_in_blocks
 from ._cache import typed
 from ._call import kept
+from ._elementwise import pull_back
 from ._errors import sequence
 from ._geometry import Arguments
 from ._grad_bias import grad_bias
@@ -97,9 +98,7 @@ def _backward(grad_output, x, weight, bias, arguments, needs):
         return tuple(np.zeros(array.shape, operation.types.computed) if need else None for array, need in given)
     if operation.is_activated:
         activation = _activations.parse(arguments.activation)
-        derivative = _activations.slope(activation, operation.pre_activation(x, weight, bias))
-        with np.errstate(all="ignore"):
-            grad_output = cast(grad_output, operation.types.computed) * derivative
+        grad_output = pull_back(activation, operation.pre_activation(x, weight, bias), grad_output)
     return (
         operation.grad_x(weight, grad_output) if needs_x else None,
         operation.grad_weight(x, grad_output) if needs_weight else None,

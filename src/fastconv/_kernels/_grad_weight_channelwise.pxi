@@ -112,7 +112,7 @@ cdef inline void add_columns(
     const Job* job, const Block* block, const real* x_columns, const real* g_columns, vector* sums
 ) noexcept nogil:
     """In chains of positions, several taps at once."""
-    cdef const Axis* axis = job.axis
+    cdef const Axis* axis = &job.axis[0]
     cdef int64_t positions = block.count[1] * block.count[2]
     cdef int64_t first = 0, length, k, h, tap, taps
     cdef int64_t steps[CHAIN]

@@ -36,7 +36,7 @@ cdef inline int64_t source_row(const Axis* axis, int64_t position, int64_t tap) 
 cdef void find_sources(
     const Job* job, int64_t d, int64_t h, const real* x, const real* weight, Sources* sources
 ) noexcept nogil:
-    cdef const Axis* axis = job.axis
+    cdef const Axis* axis = &job.axis[0]
     cdef int64_t i, j, depth, row
     sources.count = 0
     for i in range(axis[0].kernel - 1, -1, -1):
@@ -145,7 +145,7 @@ cdef void finish_interleaved(
 
 cdef void interleaved(const Job* job, int64_t item, real* as_real, vector* as_vectors) noexcept nogil:
     """One block of rows of one channel."""
-    cdef const Axis* axis = job.axis
+    cdef const Axis* axis = &job.axis[0]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t top = item % axis[1].blocks * axis[1].block
     cdef int64_t bottom = bounded(top + axis[1].block, 0, axis[1].out)

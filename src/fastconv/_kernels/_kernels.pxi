@@ -3,7 +3,7 @@
     stage → (pack) → tile → finish, put together in forward; _driver.pyx calls it for one block of work after another.
 """
 
-from libc.math cimport M_SQRT1_2
+from libc.math cimport M_2_SQRTPI, M_SQRT1_2
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
@@ -36,7 +36,10 @@ cdef extern from "vector.h" nogil:
     void at_least(...)
     void at_most(...)
     void select_negative(...)
+    void select_at_most(...)
+    void select_below(...)
     void expm1_in_place(...)
+    void exp_in_place(...)
     void erf_in_place(...)
     void load_part(...)
     void load_masked(...)
@@ -61,6 +64,7 @@ include "_tile.pxi"
 include "_band.pxi"
 include "_pack.pxi"
 include "_activation.pxi"
+include "_elementwise.pxi"
 include "_finish.pxi"
 include "_channelwise.pxi"
 include "_forward.pxi"
@@ -98,6 +102,14 @@ cdef void interleaved_float64(const Job* job, int64_t item, void* workspace) noe
     interleaved[double, vdouble](job, item, <double*> workspace, <vdouble*> workspace)
 
 
+cdef void elementwise_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    elementwise[float, vfloat](job, item, <float*> workspace, <vfloat*> workspace)
+
+
+cdef void elementwise_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    elementwise[double, vdouble](job, item, <double*> workspace, <vdouble*> workspace)
+
+
 cdef bint pack_float32(const Packing* packing) noexcept nogil:
     return pack_weights(packing, <const float*> packing.weight, <float*> packing.packed, <vfloat*> packing.packed)
 
@@ -112,6 +124,8 @@ cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
 cdef block_function _interleaved_float32 = interleaved_float32
 cdef block_function _interleaved_float64 = interleaved_float64
+cdef block_function _elementwise_float32 = elementwise_float32
+cdef block_function _elementwise_float64 = elementwise_float64
 cdef block_function _grad_weight_float32 = grad_weight_float32
 cdef block_function _grad_weight_float64 = grad_weight_float64
 
@@ -127,3 +141,4 @@ FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forw
 GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
 PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}
 INTERLEAVED = {"float32": <uintptr_t> _interleaved_float32, "float64": <uintptr_t> _interleaved_float64}
+ELEMENTWISE = {"float32": <uintptr_t> _elementwise_float32, "float64": <uintptr_t> _elementwise_float64}

@@ -128,10 +128,15 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define at_most(v, s) ((v) = blend((v) > (scalar_of(v))(s), (__typeof__(v)){0} + (scalar_of(v))(s), v))
 /* v = v < 0 ? negative : other */
 #define select_negative(v, negative, other) ((v) = blend((v) < 0, negative, other))
+/* v = x <= s ? low : other, and the same for < */
+#define select_at_most(v, x, s, low, other) ((v) = blend((x) <= (scalar_of(x))(s), low, other))
+#define select_below(v, x, s, low, other) ((v) = blend((x) < (scalar_of(x))(s), low, other))
 #define add_scalar(v, s) ((v) += (scalar_of(v))(s))
 #define multiply_scalar(v, s) ((v) *= (scalar_of(v))(s))
 /* v = exp(v) - 1, with a relative error of a few units in the last place */
-#define expm1_in_place(v) (_Generic((v), vfloat: expm1_vfloat, vdouble: expm1_vdouble)(&(v)))
+#define expm1_in_place(v) ((v) = _Generic((v), vfloat: exp_vfloat, vdouble: exp_vdouble)(v, 1))
+/* v = exp(v), likewise */
+#define exp_in_place(v) ((v) = _Generic((v), vfloat: exp_vfloat, vdouble: exp_vdouble)(v, 0))
 /* v = erf(v), lane by lane */
 #define erf_in_place(v) do { \
     for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) \
@@ -143,9 +148,8 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
  * |r| <= ln(2) / 2.
  * 2^n = low * high with half of n each, so that results near overflow and below the normal range come out right. */
 #define DEFINE_EXPM1(VECTOR, INTS, INT, LOW, HIGH, MAGIC, LN2_HIGH, LN2_LOW, DEGREE, BIAS, MANTISSA) \
-static inline void expm1_##VECTOR(VECTOR *v) \
+static inline VECTOR exp_##VECTOR(VECTOR x, int minus_one) \
 { \
-    VECTOR x = *v; \
     at_least(x, LOW); \
     at_most(x, HIGH); \
     VECTOR n = x * (scalar_of(x))1.44269504088896340736; \
@@ -158,7 +162,7 @@ static inline void expm1_##VECTOR(VECTOR *v) \
     INTS whole = __builtin_convertvector(blend(n == n, n, (VECTOR){0}), INTS), half = whole >> 1; \
     VECTOR low = (VECTOR)((half + (BIAS)) << (MANTISSA)), high = (VECTOR)((whole - half + (BIAS)) << (MANTISSA)); \
     VECTOR inverse = (VECTOR)(((BIAS) - (whole - half)) << (MANTISSA)); \
-    *v = (series * low + (low - inverse)) * high; \
+    return (series * low + (low - (scalar_of(x))minus_one * inverse)) * high; \
 }
 DEFINE_EXPM1(vfloat, vint32, int32_t, -104.0f, 89.0f, 12582912.0f, 0.693359375f, -2.12194440e-4f, 8, 127, 23)
 DEFINE_EXPM1(vdouble, vint64, int64_t, -746.0, 710.0, 6755399441055744.0, 6.93145751953125e-1,

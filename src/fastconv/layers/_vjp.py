@@ -1,8 +1,6 @@
 """A convolution and the way back: the gradient of its output → those of input, weight and bias."""
 
-import numpy as np
-
-from .. import _activations
+from .. import _activations, _elementwise
 from ._arguments import literal
 
 
@@ -25,15 +23,10 @@ def pull_back(functions, options, x, weight, bias):
 
     if activation is _activations.NONE:
         return before, linear
-    y = before.copy()
+    y = _elementwise.activate(activation, before)
     before.flags.writeable = False  # the derivative may be the caller's function
-    with _activations.quiet(activation):
-        _activations.apply(activation.function, y)
 
     def way_back(grad):
-        slope = _activations.slope(activation, before)
-        with np.errstate(all="ignore"):
-            grad = grad * slope
-        return linear(grad)
+        return linear(_elementwise.pull_back(activation, before, grad))
 
     return y, way_back
