@@ -27,6 +27,7 @@ TURN = 0.6  # transposing one element
 OUTER = 1.1  # one vector multiply-add of an outer product
 STAGE_ROW = 15.0  # finding a row of input, and its borders
 STAGE_ELEMENT = 0.16  # copying one element of it, of every `stride`-th one
+GATHER = 2.0  # copying one element that does not lie beside its neighbour
 ITEM = 600.0  # what a block costs beside
 
 
@@ -102,7 +103,10 @@ def _dots(geometry, axes):
     most_rows, most_taps = (h.kernel, w.kernel) if over_rows else (g.o, products)
     rows = balanced(most_rows, max(kernels.DOT_SIZES))
     steps = block[1] * (block[2] // lanes + (1.5 if block[2] % lanes else 0))
-    staging = stage.rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * w.stride * STAGE_ELEMENT)
+    element = w.stride * STAGE_ELEMENT if w.x == 1 else GATHER
+    staging = g.c * stage.rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * element)
+    if w.y != 1:
+        staging += g.o * prod(block) * GATHER
     sums = g.o * products * (steps * DOTS + REDUCE)
     yield Cut(
         form="dots",
@@ -113,7 +117,7 @@ def _dots(geometry, axes):
         rows=rows,
         taps=balanced(most_taps, kernels.DOT_SIZES[rows]),
         over_rows=over_rows,
-        cost=blocks(g, axes, block) * g.groups * (sums + g.c * staging + ITEM),
+        cost=blocks(g, axes, block) * g.groups * (sums + staging + ITEM),
     )
 
 

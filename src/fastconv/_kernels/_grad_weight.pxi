@@ -15,7 +15,7 @@ cdef struct Sums:
     int64_t c               # input channels
     int64_t g_o             # from one output channel to the next
     int64_t g_row           # from one row of the gradient to the next
-    int64_t x_c
+    int64_t x_c             # 0: turned round already
     int64_t x_row
     int64_t x_plane         # staged elements of a channel; 0: read in place
     const int64_t* x_at     # operand of each (channel, tap) for the first position
@@ -77,7 +77,11 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
             task.x_at = <const int64_t*> job.staged_rows
             task.x_c = task.x_plane = job.plane
             task.x_row = job.row
-            stage(job, &block, x, task.c, <vector*> workspace)
+            if job.row_tiles and job.x_c == 1:
+                stage_columns[real, vector](job, &block, x, task.c, workspace + job.columns_at, sums)
+                task.x_c = 0
+            else:
+                stage(job, &block, x, task.c, <vector*> workspace)
             x = workspace
 
         g = <const real*> job.y + block.n * job.y_n + (group * job.o + o) * job.y_o
@@ -85,7 +89,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
             g += block.first[i] * job.axis[i].y
         task.g_o = job.y_o
         task.g_row = job.axis[1].y
-        if job.axis[2].y != 1:
+        if job.axis[2].y != 1 and not job.row_tiles:
             g = stage_gradient(job, &block, &task, g, workspace + job.gradient_at)
 
         i = b - first

@@ -24,17 +24,17 @@ cdef void outer_products(
     cdef bint fresh = task.first
     cdef int64_t x_steps[CHAIN]
     cdef int64_t g_rows[CHAIN]
-    if task.x_plane:
+    if task.x_plane and task.x_c:
         transpose[real, vector](x, task.x_c, task.c, task.x_plane, columns, job.pitch, sums)
-    else:  # read in place: rows of it
+    elif task.x_c:  # read in place: rows of it
         for h in range(rows):
             transpose[real, vector](
                 x + h * task.x_row, task.x_c, task.c, block.count[2], columns + h * job.row * job.pitch, job.pitch, sums
             )
     for t in range(tiles):
         for h in range(rows):
-            transpose[real, vector](
-                g + t * width * task.g_o + h * task.g_row, task.g_o, bounded(task.o - t * width, 0, width),
+            turn[real, vector](
+                g + t * width * task.g_o + h * task.g_row, task.g_o, job.axis[2].y, bounded(task.o - t * width, 0, width),
                 block.count[2], g_columns + (t * positions + h * block.count[2]) * width, width, sums,
             )
     first = 0
@@ -119,3 +119,47 @@ cdef void store_turned(
                     store_part(target, square[r], count)
             k += lanes
         o += lanes
+
+
+cdef void stage_columns(
+    const Job* job, const Block* block, const real* source, int64_t channels, real* columns, vector* as_vectors
+) noexcept nogil:
+    """What `stage` stages, turned round, of an input whose channels lie side by side already."""
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t run_d, run_h, run_w, i, j, a, depth, line, column, plane = 0, row
+    cdef Run planes, rows, positions
+    cdef real* target
+    for run_d in range(d.runs):
+        locate_run(d, block.first[0], block.count[0], run_d, &planes)
+        for i in range(planes.count):
+            depth = source_of(d, planes.origin + i * d.stride)
+            row = plane * h.staged
+            for run_h in range(h.runs):
+                locate_run(h, block.first[1], block.count[1], run_h, &rows)
+                for j in range(rows.count):
+                    line = source_of(h, rows.origin + j * h.stride)
+                    for run_w in range(w.runs):
+                        locate_run(w, block.first[2], block.count[2], run_w, &positions)
+                        target = columns + (
+                            (<const int64_t*> job.run_start)[run_w] + (row + j) * job.row
+                        ) * job.pitch
+                        for a in range(positions.count):
+                            column = source_of(w, positions.origin + a * w.step)
+                            if depth < 0 or line < 0 or column < 0:
+                                fill_exactly(<vector*> target, <real> job.padding_value, channels)
+                            else:
+                                store_exactly(
+                                    <vector*> target, source + depth * d.x + line * h.x + column * w.x, channels
+                                )
+                            target += job.pitch
+                row += run_count(h, run_h)
+            plane += 1
+        plane += run_count(d, run_d) - planes.count
+
+
+cdef inline void fill_exactly(vector* target, real value, int64_t count) noexcept nogil:
+    cdef int64_t i
+    for i in range(count):
+        (<real*> target)[i] = value

@@ -81,3 +81,31 @@ cdef void transpose(
                 )
             j += lanes
         i += lanes
+
+
+cdef void turn(
+    const real* source, int64_t channel_stride, int64_t column_stride, int64_t channels, int64_t columns,
+    real* target, int64_t pitch, vector* as_vectors,
+) noexcept nogil:
+    """source[channel, column] → target[column, channel]."""
+    cdef int64_t c, w
+    if column_stride == 1:
+        transpose[real, vector](source, channel_stride, channels, columns, target, pitch, as_vectors)
+    elif channel_stride == 1:
+        for w in range(columns):
+            store_exactly(<vector*> (target + w * pitch), source + w * column_stride, channels)
+    else:
+        for w in range(columns):
+            for c in range(channels):
+                target[w * pitch + c] = source[w * column_stride + c * channel_stride]
+
+
+cdef inline void store_exactly(vector* target, const real* source, int64_t count) noexcept nogil:
+    """A copy that neither reads nor writes behind its end."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t i = 0
+    cdef vector v
+    while i < count:
+        load_part(v, source + i, bounded(count - i, 0, lanes))
+        store_part(<real*> target + i, v, bounded(count - i, 0, lanes))
+        i += lanes
