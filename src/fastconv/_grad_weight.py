@@ -121,7 +121,9 @@ def _staged(geometry, layout, axes, cut, tables):
     in_x = combined([range(line.kernel) for line in axes], [line.dilation * line.x for line in axes])
     ahead = cut.rows - 1 if cut.over_rows else 0
     staged = _aligned(cut.c * stage.plane + SLACK)
-    gradient = 0 if w.y == 1 or cut.form != "dots" else _aligned(cut.o * (prod(cut.block) + ahead * cut.block[2]) + SLACK)
+    gradient = 0
+    if w.y != 1 and cut.form == "dots":
+        gradient = _aligned(cut.o * (prod(cut.block) + ahead * cut.block[2]) + SLACK)
     fields = dict(
         chunk_channels=cut.c,
         channel_blocks=ceil(geometry.c / cut.c),

@@ -1,6 +1,6 @@
 """The gradient of the weights: for each of them, the sum over output positions of gradient times input.
 
-    grad_weight[o, c, tap] = sum over n, d, h, w of y[n, o, d, h, w] * x[n, c, (d, h, w) * stride + tap * dilation - before]
+    grad_weight[o, c, tap] = sum over n, p = (d, h, w) of y[n, o, p] * x[n, c, p * stride + tap * dilation - before]
 
 An item of work owns some output channels × input channels, and one of `splits` runs of the round's blocks of positions.
 It stages one block after the other as the forward pass does and multiplies it by the gradient where that lies, or by a

@@ -183,8 +183,10 @@ cdef void interleaved(const Job* job, int64_t item, real* as_real, vector* as_ve
             if job.bias or job.add or job.activation:
                 finish_interleaved(
                     job,
-                    <const real*> job.bias + group * job.bias_o + d * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
-                    <const real*> job.add + n * job.add_n + group * job.add_o + d * axis[0].add + h * axis[1].add + w,
+                    <const real*> job.bias + group * job.bias_o
+                    + d * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
+                    <const real*> job.add + n * job.add_n + group * job.add_o
+                    + d * axis[0].add + h * axis[1].add + w,
                     y, count, as_vectors,
                 )
         first += vectors * lanes
