@@ -8,7 +8,7 @@ from math import ceil, prod
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._cuts import FLUSH, cheapest_cut, items
+from ._algorithms._cuts import cheapest_cut, items
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
@@ -67,10 +67,10 @@ def grad_weight(geometry, x, grad_output):
 
 
 def _rounds(task, x, grad_output, parts, rounds):
-    """The sum of each round's parts."""
+    """The sum of the parts of each round, in two chains."""
     for at in range(rounds):
         task.run_grad_weight(x, grad_output, parts, at)
-        yield parts.sum(axis=0)
+        yield parts[::2].sum(axis=0) + parts[1::2].sum(axis=0)
 
 
 def _total(sums, dtype):
@@ -78,7 +78,7 @@ def _total(sums, dtype):
     with np.errstate(all="ignore"):
         total = next(sums)
         for part in sums:
-            total = np.add(total, part, dtype=np.float64)
+            total = np.add(total, part, out=total if total.dtype == np.float64 else None, dtype=np.float64)
         return total.astype(dtype, copy=False)
 
 
@@ -98,7 +98,7 @@ def _task(geometry, layout, threads):
         padding_value=g.convolution.padding_value,
         splits=cut.splits,
         rounds=cut.rounds,
-        flush=FLUSH,
+        flush=cut.flush,
         items=cut.splits * items(g, cut),
     )
     dtype = g.convolution.dtype

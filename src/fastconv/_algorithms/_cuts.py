@@ -12,8 +12,9 @@ from .. import _isa
 from ._lines import Stage, balanced
 from ._tiles import even_rows
 
-FLUSH = 32  # blocks of positions whose sums are added one after the other
-FLUSHES = 32  # such sums, likewise
+# In float32, sums that are each rounded by half a unit 168 times may leave the bounds: a chain of 128 products, and
+FLUSH = 24  # chains that are added one after the other,
+FLUSHES = 8  # the sums of those, likewise, and the parts, added in two chains
 ITEM_FLOPS = 2_000_000_000  # nobody looks for signals in the midst of an item
 ITEMS = 16  # of work, wanted at least: a few threads get even shares
 STAGED_BYTES = 1 << 18  # of input that an item stages at a time
@@ -78,9 +79,15 @@ class Cut(NamedTuple):
     taps: int = 0  # that are summed at once
     over_rows: bool = False  # the rows are those of the kernel, else output channels
     channels: int = 1  # of a depthwise convolution that an item has
+    chains: int = 1  # of the positions of a block
     splits: int = 1
     rounds: int = 1
     cost: float = inf
+
+    @property
+    def flush(self):
+        """Blocks whose sums are kept together."""
+        return max(1, FLUSH // self.chains)
 
 
 def cheapest_cut(geometry, axes):
@@ -141,7 +148,16 @@ def _outer(geometry, axes):
     items = g.groups * ceil(g.o / o) * ceil(g.c / c)
     turned = stage.plane * c + positions * wide
     cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
-    yield Cut("outer products", block, stage, o, c, rows, cost=blocks(g, axes, block) * items * cycles)
+    yield Cut(
+        form="outer products",
+        block=block,
+        stage=stage,
+        o=o,
+        c=c,
+        rows=rows,
+        chains=ceil(positions / kernels.LONGEST_CHAIN),
+        cost=blocks(g, axes, block) * items * cycles,
+    )
 
 
 def _channelwise(geometry, axes):
@@ -167,6 +183,7 @@ def _channelwise(geometry, axes):
         rows=2,
         taps=balanced(taps, kernels.MOST_SUMS // 2),
         channels=channels,
+        chains=ceil(positions / kernels.LONGEST_CHAIN),
         cost=blocks(g, axes, block) * ceil(g.groups / channels) * cycles,
     )
 
@@ -199,5 +216,5 @@ def _split(geometry, axes, cut):
     part = prod(geometry.convolution.weight_shape) * geometry.convolution.dtype.itemsize
     positions, apart = blocks(geometry, axes, cut.block), items(geometry, cut)
     splits = min(positions, ceil(ITEMS / apart), max(1, PARTS_BYTES // part))
-    wanted = max(ceil(positions / (splits * FLUSH * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
+    wanted = max(ceil(positions / (splits * cut.flush * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
     return cut._replace(splits=splits, rounds=min(wanted, positions // splits))

@@ -30,8 +30,8 @@ cdef inline void find_run(
     """The blocks of one split, in this round."""
     cdef int64_t runs = job.rounds * job.splits
     cdef int64_t run = job.round * job.splits + split
-    first[0] = positions * run // runs
-    last[0] = positions * (run + 1) // runs
+    first[0] = positions // runs * run + bounded(run, 0, positions % runs)
+    last[0] = first[0] + positions // runs + (run < positions % runs)
 
 
 cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
