@@ -114,7 +114,7 @@ class _Operation(NamedTuple):
     is_activated: bool
     is_empty: bool  # nothing is wanted, or there is nothing to sum
     tasks: Tasks  # of the operation itself, without its activation
-    geometry: object  # likewise: a `Geometry`, or the `Phases` of a transposed convolution
+    x_shape: tuple
     adjoint: Tasks  # of its gradient with respect to x
 
     @classmethod
@@ -141,13 +141,18 @@ class _Operation(NamedTuple):
             is_activated=activation is not _activations.NONE,
             is_empty=not any(needs) or not grad_output.size,
             tasks=tasks,
-            geometry=geometry,
+            x_shape=x.shape,
             adjoint=(
                 Tasks(geometry.forward.convolution, limit=4)
                 if isinstance(geometry, Phases)
                 else grad_input_tasks(geometry)
             ),
         )
+
+    @property
+    def geometry(self):
+        """Of the operation: a `Geometry`, or the `Phases` of a transposed convolution. Large ones are not kept."""
+        return self.tasks.geometry(self.x_shape)
 
     def plan(self, tasks, weight, bias=None):
         """Of the computed type."""
@@ -162,17 +167,18 @@ class _Operation(NamedTuple):
         return result
 
     def grad_x(self, weight, grad_output):
-        plan = self.plan(self.adjoint, weight)
-        if not isinstance(self.geometry, Phases):
-            return grad_input(self.geometry, plan, grad_output)
-        result = np.empty(self.geometry.x_shape, self.types.computed)
+        plan, geometry = self.plan(self.adjoint, weight), self.geometry
+        if not isinstance(geometry, Phases):
+            return grad_input(geometry, plan, grad_output)
+        result = np.empty(geometry.x_shape, self.types.computed)
         plan.fill(grad_output, None, result, True)
         return result
 
     def grad_weight(self, x, grad_output):
-        if isinstance(self.geometry, Phases):  # where the forward convolution has the two the other way round
-            return grad_weight_in_blocks(self.geometry.forward, grad_output, x)
-        return grad_weight_in_blocks(self.geometry, x, grad_output)
+        geometry = self.geometry
+        if isinstance(geometry, Phases):  # where the forward convolution has the two the other way round
+            return grad_weight_in_blocks(geometry.forward, grad_output, x)
+        return grad_weight_in_blocks(geometry, x, grad_output)
 
 
 def _needs(needs, bias):

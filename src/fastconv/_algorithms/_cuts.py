@@ -80,20 +80,10 @@ class Cut(NamedTuple):
     over_rows: bool = False  # the rows are those of the kernel, else output channels
     channels: int = 1  # of a depthwise convolution that an item has
     chains: int = 1  # of the positions of a block
+    cost: float = inf
+    flush: int = 1  # blocks whose sums are kept together
     splits: int = 1
     rounds: int = 1
-    cost: float = inf
-
-    @property
-    def flush(self):
-        """Blocks whose sums are kept together."""
-        return max(1, FLUSH // self.chains)
-
-
-def cheapest_cut(geometry, axes):
-    """The cheapest `Cut`, split into enough items."""
-    cuts = [cut for form in (_dots, _outer, _channelwise) for cut in form(geometry, axes)]
-    return _split(geometry, axes, min(cuts, key=lambda cut: cut.cost))
 
 
 def _dots(geometry, axes):
@@ -188,6 +178,15 @@ def _channelwise(geometry, axes):
     )
 
 
+FORMS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise}
+
+
+def cheapest_cut(geometry, axes):
+    """The cheapest `Cut`, split into enough items."""
+    cuts = [cut for form in FORMS.values() for cut in form(geometry, axes)]
+    return _split(geometry, axes, min(cuts, key=lambda cut: cut.cost))
+
+
 def _staged(axes, block, dtype):
     """A block, halved while a channel of it is too much to stage and that helps, and how it is staged."""
     stage = Stage.of(axes, block)
@@ -216,5 +215,6 @@ def _split(geometry, axes, cut):
     part = prod(geometry.convolution.weight_shape) * geometry.convolution.dtype.itemsize
     positions, apart = blocks(geometry, axes, cut.block), items(geometry, cut)
     splits = min(positions, ceil(ITEMS / apart), max(1, PARTS_BYTES // part))
-    wanted = max(ceil(positions / (splits * cut.flush * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
-    return cut._replace(splits=splits, rounds=min(wanted, positions // splits))
+    flush = max(1, FLUSH // cut.chains)
+    wanted = max(ceil(positions / (splits * flush * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
+    return cut._replace(flush=flush, splits=splits, rounds=min(wanted, positions // splits))

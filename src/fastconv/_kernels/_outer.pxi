@@ -35,7 +35,8 @@ cdef void outer_products(
         for h in range(rows):
             turn[real, vector](
                 g + t * width * task.g_o + h * task.g_row, task.g_o, job.axis[2].y,
-                bounded(task.o - t * width, 0, width), block.count[2], g_columns + (t * positions + h * block.count[2]) * width, width, sums,
+                bounded(task.o - t * width, 0, width), block.count[2],
+                g_columns + (t * positions + h * block.count[2]) * width, width, sums,
             )
     first = 0
     while first < positions:
