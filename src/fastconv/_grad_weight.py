@@ -14,6 +14,7 @@ from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
 from ._cache import Bounded
 from ._layout import Layout
+from ._sums import CHAIN
 from ._tasks import is_large
 from ._threads import get_num_threads
 
@@ -74,12 +75,15 @@ def _rounds(task, x, grad_output, parts, rounds):
 
 
 def _total(sums, dtype):
-    """Added in float64, if there are several: there may be many."""
+    """Added in float64 and in chains, if there are several: there may be many."""
     with np.errstate(all="ignore"):
-        total = next(sums)
-        for part in sums:
-            total = np.add(total, part, out=total if total.dtype == np.float64 else None, dtype=np.float64)
-        return total.astype(dtype, copy=False)
+        total, chain = 0.0, next(sums)
+        for count, part in enumerate(sums, 1):
+            if count % CHAIN:
+                chain = np.add(chain, part, dtype=np.float64)
+            else:
+                total, chain = total + chain, part
+        return (total + chain).astype(dtype, copy=False)
 
 
 def _task(geometry, layout, threads):
