@@ -11,6 +11,11 @@ EXACT = [
     "test_functional.py::test_every_algorithm_to_the_bit",
     "test_functional.py::test_channels_last_and_any_strides",
     "test_tiles.py",
+    "test_grad_weight.py::test_any_cut_to_the_bit",
+    "test_grad_weight.py::test_edges",
+    "test_grad_weight.py::test_every_width",
+    "test_grad_weight.py::test_every_tile",
+    "test_grad_weight.py::test_the_worst_sums",
 ]
 
 

@@ -6,16 +6,23 @@ The process is one of its own, so that such an end is a test that fails.
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from guarded import at_the_bounds, mprotect
+from guarded import at_the_bounds, mprotect, pages
 from interpreter import run
 from strategies import NUMPY_MODES, integers
 
 import fastconv
-from fastconv import _isa
+from fastconv import _driver, _grad_weight, _isa
+from fastconv._algorithms import _cuts
+from fastconv._algorithms._lines import lines
+from fastconv._algorithms._reference import grad_weight as reference
+from fastconv._arrays import contiguous_strides
+from fastconv._cache import Bounded
+from fastconv._layout import Layout
 
 pytestmark = pytest.mark.skipif(mprotect is None, reason="no mprotect here")
 
@@ -150,6 +157,101 @@ def check_gradients(seed):
             np.testing.assert_array_equal(got, expected)
 
 
+class Guarded:
+    """NumPy, whose new arrays end at a page or begin behind one."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype):
+        memory = pages(np.prod(shape) * np.dtype(dtype).itemsize).view(dtype)
+        memory[...] = CANARY
+        return (memory[-np.prod(shape) :] if self.rng.integers(3) else memory[: np.prod(shape)]).reshape(shape)
+
+    def zeros(self, size, dtype):
+        """Of the packed weights, which are aligned within it."""
+        self.memory = np.full(size + 128, CANARY % 256, dtype)
+        self.memory[64:-64] = 0
+        return self.memory[64:-64]
+
+
+@contextmanager
+def one_form(name):
+    """grad_weight in one of its forms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cuts, "FORMS", {name: _cuts.FORMS[name]})
+        patch.setattr(_grad_weight, "_TASKS", Bounded(4))
+        yield patch
+
+
+def forms_for(convolution, layout):
+    """Names of the forms that can, which depends on no strides."""
+    axes = lines(convolution, layout)
+    return [name for name, form in _cuts.FORMS.items() if list(form(convolution, axes))]
+
+
+def contiguous_layout(convolution):
+    shapes = convolution.x_shape, convolution.out_shape
+    return Layout(*(convolution.strides(contiguous_strides(shape, 1), 1) for shape in shapes), None, None)
+
+
+def check_grad_weight(seed):
+    """Every form of grad_weight of one geometry, with one thread and with two."""
+    rng = np.random.default_rng(seed)
+    x_shape, weight_shape, out_shape, arguments = geometry(rng)
+    dtype = ("float32", "float64")[rng.integers(2)]
+    (x, x_memory), (y, y_memory) = (at_the_bounds(rng, shape, dtype, np.nan) for shape in (x_shape, out_shape))
+    x[...], y[...] = integers(x_shape, dtype, rng), integers(out_shape, dtype, rng)
+    before = x_memory.copy(), y_memory.copy()
+    print(seed, dtype, x.shape, x.strides, weight_shape, y.strides, arguments, flush=True)
+    convolution = fastconv.plan(np.empty(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
+    expected = reference(convolution, x, y)
+    for form in forms_for(convolution, contiguous_layout(convolution)):
+        with one_form(form) as patch:
+            patch.setattr(_grad_weight, "np", Guarded(rng))
+            patch.setattr(_grad_weight, "SERIAL_FLOPS", 0)
+            for threads in (1, 2):
+                print(form, threads, flush=True)
+                with fastconv.num_threads(threads):
+                    np.testing.assert_array_equal(_grad_weight.grad_weight(convolution, x, y), expected)
+    np.testing.assert_array_equal(x_memory, before[0])
+    np.testing.assert_array_equal(y_memory, before[1])
+
+
+def check_packing(seed):
+    """Weights of any shape and strides, packed for tiles of any width."""
+    rng = np.random.default_rng(seed)
+    dtype = ("float32", "float64")[rng.integers(2)]
+    sizes = ((1, 2, 3), (1, 2, 7, 16, 17, 33, 64), (1, 2, 5, 16), (1, 2), (1, 2, 3, 5), (1, 2, 3, 7, 8, 9, 16, 17, 33))
+    shape = tuple(int(rng.choice(of_axis)) for of_axis in sizes)
+    weight, _ = at_the_bounds(rng, shape, dtype, np.nan)
+    weight[...] = rng.standard_normal(shape)
+    if rng.integers(2):
+        weight = weight[..., ::-1, ::-1, ::-1]
+    if rng.integers(4) == 0:
+        weight = weight.swapaxes(0, 1)
+    groups, channels, *products = weight.shape
+    width = int(rng.choice([1, 2, 3, 4, 6, 8, 14, 16, 32]))
+    print(seed, dtype, weight.shape, weight.strides, width, flush=True)
+    tiles = -(-channels // width)
+    expected = np.zeros((groups, tiles * width, np.prod(products)), dtype)
+    expected[:, :channels] = weight.reshape(groups, channels, -1)
+    expected = expected.reshape(groups, tiles, width, -1).swapaxes(2, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_driver, "np", Guarded(rng))
+        _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
+        memory = _driver.np.memory
+    first = 64 + -memory[64:].ctypes.data % 64
+    packed, around = memory[first : first + expected.nbytes], np.delete(memory, np.s_[first : first + expected.nbytes])
+    np.testing.assert_array_equal(packed.view(dtype).reshape(expected.shape), expected)
+    assert np.all(around[:64] == CANARY % 256)
+    assert np.all(around[-64:] == CANARY % 256)
+    assert not np.any(around[64:-64])
+
+
 def check_workspaces(seeds):
     """Geometries in the order of their workspaces, so that each is given one of just its size."""
     calls = []
@@ -165,6 +267,24 @@ def check_workspaces(seeds):
         for *name, plan, x, dtype in sorted(calls, key=lambda call: call[0]):
             print(*name, flush=True)
             plan(np.ones(x, dtype))
+
+
+def check_workspaces_of_grad_weight(seeds):
+    """The same of grad_weight, by its tasks."""
+    calls = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        x, weight, out, arguments = geometry(rng)
+        dtype = np.dtype(("float32", "float64")[rng.integers(2)])
+        convolution = fastconv.plan(np.empty(weight, dtype), **arguments).tasks.geometry(x)
+        layout = contiguous_layout(convolution)
+        for form in forms_for(convolution, layout):
+            with one_form(form):
+                task, splits, _ = _grad_weight._task(convolution, layout, 1)
+            calls.append((task.workspace_bytes, seed, form, task, x, out, (splits, *weight), dtype))
+    for *name, task, x, out, parts, dtype in sorted(calls, key=lambda call: call[0]):
+        print(*name, flush=True)
+        task.run_grad_weight(np.ones(x, dtype), np.ones(out, dtype), np.empty(parts, dtype), 0)
 
 
 def in_a_process(code, **environment):
@@ -186,6 +306,16 @@ def test_gradients_of_arrays_that_end_at_a_page(level):
     in_a_process("[bounds.check_gradients(seed) for seed in range(100)]", FASTCONV_ISA=level)
 
 
+@pytest.mark.parametrize("level", _isa.available)
+def test_grad_weight_of_arrays_that_end_at_a_page(level):
+    in_a_process("[bounds.check_grad_weight(seed) for seed in range(200)]", FASTCONV_ISA=level)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_packing_of_weights_that_end_at_a_page(level):
+    in_a_process("[bounds.check_packing(seed) for seed in range(300)]", FASTCONV_ISA=level)
+
+
 @pytest.fixture(scope="session")
 def guarded_malloc(tmp_path_factory):
     """A library to preload, under which workspaces end at a page."""
@@ -201,3 +331,9 @@ def guarded_malloc(tmp_path_factory):
 @pytest.mark.parametrize("level", _isa.available)
 def test_workspaces_that_end_at_a_page(level, guarded_malloc):
     in_a_process("bounds.check_workspaces(range(200))", FASTCONV_ISA=level, LD_PRELOAD=guarded_malloc)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_workspaces_of_grad_weight_that_end_at_a_page(level, guarded_malloc):
+    code = "bounds.check_workspaces_of_grad_weight(range(200))"
+    in_a_process(code, FASTCONV_ISA=level, LD_PRELOAD=guarded_malloc)
