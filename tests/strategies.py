@@ -8,6 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from fastconv._algorithms import TABLE
+
+ALGORITHMS = [entry.name for entry in TABLE]
+DIRECT_SUMS = [entry.name for entry in TABLE if entry.sums_directly]
+
 NUMPY_MODES = {
     "constant": "constant",
     "replicate": "edge",

@@ -56,7 +56,7 @@ def arguments_of(name, **others):
 def kinds_for(x, weight, arguments):
     """Names of the kinds that have tiles for a convolution of channels-first arrays."""
     geometry = fastconv.plan(weight, **arguments).tasks.geometry(x.shape)
-    shape = _tiled._shape(geometry, _tiled._contiguous(geometry), 1)
+    shape = _tiled.shape_of(geometry, _tiled.contiguous_layout(geometry), 1)
     blocks = _tiling._blocks(shape)
     return [name for name, kind in KINDS.items() if any(kind.sizes(shape, block) for block in blocks)]
 

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastconv._job cimport Job, Packing, block_function, pack_function
+from fastconv._job cimport Job, Packing, Transform, block_function, pack_function, transform_function
 from fastconv._openmp cimport note_parallel
 
 cdef extern from "stdlib.h" nogil:
@@ -71,6 +71,13 @@ def no_job():
     return job
 
 
+cdef aligned(int64_t size):
+    """Zeros: what keeps them alive, and their aligned address."""
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    cdef uintptr_t address = <uintptr_t> PyArray_DATA(memory)
+    return memory, address + -address % ALIGNMENT
+
+
 cdef class Packed:
     """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros.
 
@@ -85,7 +92,10 @@ cdef class Packed:
     """
 
     cdef object memory
+    cdef object transformed_memory
     cdef uintptr_t address
+    cdef uintptr_t transformed
+    cdef int64_t width
     cdef bint finite  # whether they all are: then their products with zeros may be left out
 
     def __init__(self, uintptr_t function, ndarray weight, int64_t width):
@@ -93,9 +103,8 @@ cdef class Packed:
         cdef int64_t products = weight.shape[2] * weight.shape[3] * weight.shape[4] * weight.shape[5]
         cdef int64_t tiles = (weight.shape[1] + width - 1) // width
         cdef int axis, at = 3
-        self.memory = np.zeros(weight.shape[0] * tiles * products * width * weight.itemsize + ALIGNMENT, np.uint8)
-        self.address = <uintptr_t> PyArray_DATA(self.memory)
-        self.address += -self.address % ALIGNMENT
+        self.width = width
+        self.memory, self.address = aligned(weight.shape[0] * tiles * products * width * weight.itemsize)
         packing.groups = weight.shape[0]
         packing.channels = weight.shape[1]
         packing.width = width
@@ -117,6 +126,39 @@ cdef class Packed:
             packing.stride[at] = weight.strides[axis] // weight.itemsize
         with nogil:
             self.finite = (<pack_function> <void*> function)(&packing)
+
+    def transform(self, uintptr_t function, ndarray weight, matrices):
+        """Add what Winograd multiplies: (groups, points, tiles, products, channels of a tile).
+
+        Parameters
+        ----------
+        function : int
+            Address of the function that transforms.
+        weight : ndarray
+            As before.
+        matrices : pair of ndarray
+            float64 (points, taps), contiguous, for the axes h and w.
+        """
+        cdef Transform transform
+        cdef ndarray matrix
+        cdef int axis
+        transform.groups = weight.shape[0]
+        transform.products = weight.shape[2] * weight.shape[3]
+        transform.width = self.width
+        transform.tiles = (weight.shape[1] + self.width - 1) // self.width
+        for axis in range(2):
+            matrix = matrices[axis]
+            transform.points[axis] = matrix.shape[0]
+            transform.taps[axis] = matrix.shape[1]
+            transform.matrix[axis] = <uintptr_t> PyArray_DATA(matrix)
+        transform.packed = self.address
+        self.transformed_memory, self.transformed = aligned(
+            transform.groups * transform.points[0] * transform.points[1] * transform.tiles * transform.products
+            * transform.width * weight.itemsize
+        )
+        transform.transformed = self.transformed
+        with nogil:
+            (<transform_function> <void*> function)(&transform)
 
 
 cdef class Task:
@@ -142,7 +184,6 @@ cdef class Task:
     """
 
     cdef Job job
-    cdef block_function function
     cdef object keep
     cdef int threads
     cdef int64_t slice
@@ -154,8 +195,8 @@ cdef class Task:
         self, uintptr_t function, dict job, *,
         keep, int threads, int64_t workspace_bytes, int64_t flops, packing, kernel,
     ):
-        self.function = <block_function> <void*> function
         self.job = job
+        self.job.function = function
         self.keep = keep
         self.threads = max(1, min(threads, self.job.items))
         self.workspace_bytes = (workspace_bytes + 63) // 64 * 64
@@ -168,6 +209,7 @@ cdef class Task:
         job[0] = self.job
         job.x = <uintptr_t> PyArray_DATA(x)
         job.weight = packed.address
+        job.transformed = packed.transformed
         job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0
@@ -177,7 +219,7 @@ cdef class Task:
         """Convolve: the arrays must have the strides that the job was made for."""
         cdef Job job
         self.point(&job, x, packed, bias, add, out)
-        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
 
     def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts, int64_t round):
         """One round of the gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
@@ -186,7 +228,7 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.y = <uintptr_t> PyArray_DATA(grad_output)
         job.weight = <uintptr_t> PyArray_DATA(parts)
-        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
 
     def run_elementwise(self, ndarray x, ndarray grad, ndarray out):
         """An activation of contiguous arrays, or with `grad` the gradient through it."""
@@ -194,11 +236,11 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.add = <uintptr_t> PyArray_DATA(grad) if grad is not None else 0
         job.y = <uintptr_t> PyArray_DATA(out)
-        run_slices(&job, 1, self.function, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
 
 
 def run_together(list tasks, list arrays):
-    """`Task.run` of several tasks of one type, block by block of each: what they share is in cache.
+    """`Task.run` of several tasks, block by block of each: what they share is in cache.
 
     `arrays` holds the arguments of `run` for each of them.
     """
@@ -219,14 +261,12 @@ def run_together(list tasks, list arrays):
             slice = min(slice, task.slice)
             threads = max(threads, task.threads)
             workspace_bytes = max(workspace_bytes, task.workspace_bytes)
-        run_slices(jobs, count, task.function, slice, threads, workspace_bytes)
+        run_slices(jobs, count, slice, threads, workspace_bytes)
     finally:
         free(jobs)
 
 
-cdef run_slices(
-    const Job* jobs, int64_t count, block_function function, int64_t slice, int threads, int64_t workspace_bytes
-):
+cdef run_slices(const Job* jobs, int64_t count, int64_t slice, int threads, int64_t workspace_bytes):
     """All blocks of all jobs, `slice` of them at a time."""
     cdef Workspace workspace = acquire(<size_t> (workspace_bytes * threads))
     cdef int64_t first = 0, last, items = 0, at
@@ -236,16 +276,14 @@ cdef run_slices(
         while first < items:
             last = min(first + slice, items)
             with nogil:
-                run_blocks(jobs, count, function, first, last, threads, workspace.memory, workspace_bytes)
+                run_blocks(jobs, count, first, last, threads, workspace.memory, workspace_bytes)
             PyErr_CheckSignals()
             first = last
     finally:
         release(workspace)
 
 
-cdef inline void run_block(
-    const Job* jobs, int64_t count, block_function function, int64_t item, void* memory
-) noexcept nogil:
+cdef inline void run_block(const Job* jobs, int64_t count, int64_t item, void* memory) noexcept nogil:
     """Jobs take turns; the shorter ones end earlier."""
     cdef const Job* job = jobs
     if count > 1:
@@ -253,19 +291,18 @@ cdef inline void run_block(
         item = item // count
         if item >= job.items:
             return
-    function(job, item, memory)
+    (<block_function> <void*> job.function)(job, item, memory)
 
 
 cdef void run_blocks(
-    const Job* jobs, int64_t count, block_function function,
-    int64_t first, int64_t last, int threads, char* memory, int64_t stride,
+    const Job* jobs, int64_t count, int64_t first, int64_t last, int threads, char* memory, int64_t stride
 ) noexcept nogil:
     cdef int64_t item, share
     if threads == 1:
         for item in range(first, last):
-            run_block(jobs, count, function, item, memory)
+            run_block(jobs, count, item, memory)
         return
     note_parallel()
     share = max(1, (last - first) // (threads * SHARES))
     for item in prange(first, last, num_threads=threads, schedule="dynamic", chunksize=share):
-        run_block(jobs, count, function, item, memory + threadid() * stride)
+        run_block(jobs, count, item, memory + threadid() * stride)

@@ -48,7 +48,12 @@ class Explanation:
         return cls(
             algorithm=_names(part.algorithm.name for part in parts),
             kernel=_names(part.task.kernel for part in parts),
-            declined={name: why for part in parts for name, why in declined(part.geometry).items()},
+            declined={
+                name: why
+                for part in parts
+                for geometry in part.convolutions
+                for name, why in declined(geometry).items()
+            },
             flops=prepared.geometry.flops,
             workspace_bytes=max((part.task.workspace_bytes for part in parts), default=0),
         )

@@ -30,6 +30,10 @@ class PreparedInterleaved(NamedTuple):
     def parts(self):
         return (self,)
 
+    @property
+    def convolutions(self):
+        return tuple(phase.geometry for phase in self.geometry.phases)
+
     def pack(self, weight):
         weight = self.geometry.forward.convolution.canonical(weight)
         return _driver.Packed(_isa.kernels.PACK[weight.dtype.name], weight, 1)

@@ -28,10 +28,13 @@ cdef struct Axis:
     int64_t y
     int64_t add
     int64_t bias
+    int64_t points          # winograd: values that `tile` outputs are made of; 1 where the axis is left as it is
+    int64_t tile
 
 
 cdef struct Job:
     Axis axis[3]
+    uintptr_t function      # the block_function that computes a block of it
     int64_t n               # images
     int64_t groups
     int64_t c               # channels of a group, in
@@ -96,6 +99,21 @@ cdef struct Job:
     int64_t gradient_at     # parts of the workspace
     int64_t columns_at
     int64_t g_columns_at    # from columns_at
+    int64_t products        # winograd: products of an output of each point, (channel, tap along d),
+    int64_t chunk_products  # of these, products summed in one chain
+    int64_t value_pitch     # elements from one point's transformed input to the next's,
+    int64_t value_panel     # from one panel of it to the next,
+    int64_t row_pitch       # and from one point to the next in a transformed row
+    int64_t value_channels  # channels that are staged at once
+    int64_t part_tiles      # channel tiles whose products are kept at once
+    int64_t values_at       # parts of the workspace
+    int64_t rows_at
+    int64_t products_at
+    int64_t outputs_at
+    int64_t flags_at
+    uintptr_t value_rows    # int64[chunk_products]: offset of each product's operand in a panel
+    uintptr_t value_weights  # int64[chunk_products]: and of its weights
+    uintptr_t transformed   # the transformed weights
     uintptr_t x             # the arrays
     uintptr_t weight
     uintptr_t bias
@@ -120,3 +138,19 @@ cdef struct Packing:
 
 
 ctypedef bint (*pack_function)(const Packing* packing) noexcept nogil
+
+
+cdef struct Transform:
+    # Packed weights and what they are to become: (groups, points, tiles, products, channels of a tile)
+    int64_t groups
+    int64_t tiles
+    int64_t products        # of each point
+    int64_t width           # channels of a tile
+    int64_t points[2]       # along h and w
+    int64_t taps[2]
+    uintptr_t matrix[2]     # double[points, taps]
+    uintptr_t packed
+    uintptr_t transformed
+
+
+ctypedef void (*transform_function)(const Transform* transform) noexcept nogil

@@ -206,12 +206,12 @@ class PreparedPhases(NamedTuple):
     parts: tuple  # the `Prepared` of the phases
 
     @classmethod
-    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads):
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, once):
         parts = []
         for phase in geometry.phases:
             add, out = (steps and _steps(steps, phase.target) for steps in (add_strides, out_strides))
             bias = bias_strides and _steps(bias_strides, phase.bias)
-            parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads))
+            parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads, once))
         if None in parts:
             return None
         packing = tuple((phase.last_taps, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))
@@ -263,5 +263,5 @@ class _Task:
 class PhaseTasks(Tasks):
     """The `Tasks` of a `GradInput`, or of another operation whose geometries are `Phases`."""
 
-    def prepared(self, geometry, *strides_and_threads):
-        return interleaved(geometry, *strides_and_threads) or PreparedPhases.of(geometry, *strides_and_threads)
+    def prepared(self, *arguments):
+        return interleaved(*arguments[:-1]) or PreparedPhases.of(*arguments)

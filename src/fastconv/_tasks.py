@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
     geometry: Geometry
 
     @classmethod
-    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads):
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, once=False):
         """None where batch axes cannot be walked as one. Strides are those of `Tasks.prepare`, none of them implied."""
         itemsize = geometry.convolution.dtype.itemsize
         x, add, out = (
@@ -37,14 +37,19 @@ class Prepared(NamedTuple):
         if x is None or out is None or (add is None and add_strides is not None):
             return None
         bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
-        algorithm = choose(geometry, threads)
+        algorithm = choose(geometry, threads, once)
         task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
         return cls(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
 
     @property
     def parts(self):
-        """The forward convolutions that it is made of."""
+        """The tasks that it is made of."""
         return (self,)
+
+    @property
+    def convolutions(self):
+        """The geometries of the forward convolutions that it computes."""
+        return (self.geometry,)
 
     def pack(self, weight):
         """The weights as the task wants them."""
@@ -56,8 +61,10 @@ class Tasks:
 
     prepared = staticmethod(Prepared.of)
 
-    def __init__(self, convolution, limit=64):
+    def __init__(self, convolution, once=False):
         self.convolution = convolution
+        self.once = once  # weights are packed for one call
+        limit = 4 if once else 64
         self.ready = Bounded(limit)
         self._geometries = Bounded(limit)
         self._parts = Bounded(8)
@@ -84,7 +91,7 @@ class Tasks:
         geometry = self.geometry(x_shape)
         if out_strides is None:
             out_strides = contiguous_strides(geometry.out_shape, self.convolution.dtype.itemsize)
-        found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads)
+        found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads, self.once)
         if found is None:
             return None
         if is_large(geometry):
@@ -98,7 +105,7 @@ class Tasks:
         key = (padding, bias_shape, outputs)
         found = self._parts.get(key)
         if found is None:
-            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape, outputs=outputs))
+            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape, outputs=outputs), self.once)
             self._parts.put(key, found)
         return found
 

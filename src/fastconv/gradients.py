@@ -129,7 +129,7 @@ class _Operation(NamedTuple):
             function = activation.function
             raise TypeError(f"activation={function!r} has no derivative; wanted a pair (function, derivative)")
         bias_shape = None if bias is None else bias.shape
-        tasks = tasks_of(None, weight.shape, bias_shape, types, arguments._replace(activation=None), limit=4)
+        tasks = tasks_of(None, weight.shape, bias_shape, types, arguments._replace(activation=None), once=True)
         geometry = tasks.geometry(x.shape)
         if grad_output.shape != geometry.out_shape:
             raise ValueError(
@@ -143,7 +143,7 @@ class _Operation(NamedTuple):
             tasks=tasks,
             x_shape=x.shape,
             adjoint=(
-                Tasks(geometry.forward.convolution, limit=4)
+                Tasks(geometry.forward.convolution, once=True)
                 if isinstance(geometry, Phases)
                 else grad_input_tasks(geometry)
             ),

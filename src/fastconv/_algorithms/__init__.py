@@ -5,7 +5,8 @@ one declines nothing and is never the cheapest while another accepts. An entry h
 
 - ``name``;
 - ``declines(geometry)``: why it cannot, or None;
-- ``cost(geometry, threads)``: estimated seconds, which never decide about bits;
+- ``sums_directly``: whether products are summed as they are, in the one order that all such entries share;
+- ``cost(geometry, threads)``: estimated seconds, and ``packing_cost(geometry)``: those that packing the weights takes;
 - ``pack(convolution, weight, packing)``: the weights in the order in which ``task.packing`` wants them;
 - ``task(geometry, layout, threads)``: everything prepared but the pointers, with ``packing`` (hashable), ``kernel`` (a
   name), ``workspace_bytes`` and ``run(x, packed, bias, add, out)``, which any number of threads may call at once.
@@ -16,8 +17,9 @@ import os
 from .._errors import one_of
 from ._reference import REFERENCE
 from ._tiled import DIRECT, IM2COL
+from ._winograd import WINOGRAD
 
-TABLE = (DIRECT, IM2COL, REFERENCE)
+TABLE = (DIRECT, IM2COL, WINOGRAD, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
 
@@ -41,14 +43,20 @@ def declined(geometry):
     return {name: why for name, why in reasons.items() if why is not None}
 
 
-def choose(geometry, threads):
-    """The entry that runs: the one that is forced, else the cheapest."""
+def choose(geometry, threads, once=False):
+    """The entry that runs: the one that is forced, else the cheapest; `once` says that weights are packed for one call.
+
+    The number of threads decides only among entries that sum directly: they give the same bits.
+    """
     name = geometry.convolution.algorithm
     if name == "auto":
-        return min(
-            (entry for entry in TABLE if entry.declines(geometry) is None),
-            key=lambda entry: entry.cost(geometry, threads),
+        entries = [entry for entry in TABLE if entry.declines(geometry) is None]
+        alone = min(
+            entries, key=lambda entry: entry.cost(geometry, 1) + (entry.packing_cost(geometry) if once else 0.0)
         )
+        if not alone.sums_directly:
+            return alone
+        return min((entry for entry in entries if entry.sums_directly), key=lambda entry: entry.cost(geometry, threads))
     why = BY_NAME[name].declines(geometry)
     if why is not None:
         raise ValueError(f"algorithm={name!r} cannot do this: {why}")

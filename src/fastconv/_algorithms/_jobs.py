@@ -118,6 +118,8 @@ def _axis(line, block, run, tables):
         y=line.y,
         add=line.add or 0,
         bias=line.bias or 0,
+        points=1,
+        tile=1,
     )
 
 

@@ -14,12 +14,16 @@ from .._sums import CHAIN
 
 class Reference:
     name = "reference"
+    sums_directly = True
 
     def declines(self, geometry):
         return None
 
     def cost(self, geometry, threads):
         return inf
+
+    def packing_cost(self, geometry):
+        return 0.0
 
     def pack(self, convolution, weight, packing):
         return convolution.canonical(weight)

@@ -6,14 +6,16 @@ panel, flattened across rows, or reads them shifted where that is cheaper. Both 
 """
 
 from itertools import accumulate
+from math import prod
 from operator import mul
 
 from .. import _driver, _isa
 from .._layout import Layout
 from ._jobs import Tables, job
 from ._lines import lines
-from ._tiling import Shape, cheapest
+from ._tiling import SECONDS, Shape, cheapest
 
+PACK_WEIGHT = 1.0  # packing one weight, in the unit of `_tiling`
 SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
 
 
@@ -21,12 +23,17 @@ class Tiled:
     def __init__(self, name):
         self.name = name
 
+    sums_directly = True
+
     def declines(self, geometry):
         return None
 
     def cost(self, geometry, threads):
         """Of contiguous arrays."""
-        return cheapest(_shape(geometry, _contiguous(geometry), threads), self.name).cost
+        return cheapest(shape_of(geometry, contiguous_layout(geometry), threads), self.name).cost
+
+    def packing_cost(self, geometry):
+        return prod(geometry.convolution.weight_shape) * PACK_WEIGHT * SECONDS
 
     def pack(self, convolution, weight, packing):
         groups, width, dtype = packing
@@ -36,7 +43,7 @@ class Tiled:
         return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
 
     def task(self, geometry, layout, threads):
-        shape = _shape(geometry, layout, threads)
+        shape = shape_of(geometry, layout, threads)
         tiling = cheapest(shape, self.name)
         shape = shape.seen_as(tiling.kind)
         tables = Tables()
@@ -57,7 +64,7 @@ DIRECT = Tiled("direct")
 IM2COL = Tiled("im2col")
 
 
-def _shape(geometry, layout, threads):
+def shape_of(geometry, layout, threads):
     convolution = geometry.convolution
     return Shape(
         lines=lines(geometry, layout),
@@ -86,7 +93,7 @@ def skips_padding(convolution):
     return convolution.precision == "default" and pads_with_zeros(convolution)
 
 
-def _contiguous(geometry):
+def contiguous_layout(geometry):
     """The layout of arrays in C order."""
     x, out = (
         geometry.strides(tuple(accumulate(reversed(shape[1:]), mul, initial=1))[::-1], 1)

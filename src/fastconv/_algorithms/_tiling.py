@@ -29,6 +29,8 @@ STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
 BLOCK = 250.0  # starting a block
+NEAR_WEIGHTS = 12 << 20  # bytes of weights that stay in a cache from one block to the next
+FAR_LINE = 10.0  # fetching 64 bytes of those that do not
 SECONDS = 0.3e-9  # of one unit
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
 MOST_PAIRS = 1000  # positions and taps that are worth counting
@@ -52,6 +54,10 @@ class Shape(NamedTuple):
     @property
     def taps(self):
         return prod(line.kernel for line in self.lines)
+
+    @property
+    def itemsize(self):
+        return {"float32": 4, "float64": 8}[self.dtype]
 
     @property
     def depthwise(self):
@@ -196,9 +202,15 @@ def _block_cost(shape, tiling):
         pieces = 1 + (tiling.pixel_tile - 1) / tiling.block[2]
         piece = PACK_PIECE + PACK_VECTOR * ceil(tiling.pixel_tile / width)
         pack = shape.c * shape.taps * pixel_tiles * pieces * piece
-    itemsize = {"float32": 4, "float64": 8}[shape.dtype]
-    excess = max(1.0, workspace(shape, tiling).total * itemsize / WORKSPACE)
-    return BLOCK + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
+    excess = max(1.0, workspace(shape, tiling).total * shape.itemsize / WORKSPACE)
+    return BLOCK + fetch_cost(shape, tiling, 1) + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
+
+
+def fetch_cost(shape, tiling, factor):
+    """Of weights that no cache holds; they are `factor` times as many as the convolution has."""
+    weights = factor * shape.o * shape.c * shape.taps * shape.itemsize
+    share = tiling.block_tiles * tiling.channel_tile / shape.o
+    return max(0, weights - NEAR_WEIGHTS) / 64 * FAR_LINE * share
 
 
 def _store_cost(shape, tiling, stage, width):

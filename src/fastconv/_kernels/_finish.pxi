@@ -61,7 +61,11 @@ cdef inline void store_piece(
     elif tile.channel_step == 1 and channel_stride == 1:
         for p in range(count):
             store_row(<vector*> (y + p * w_stride), sums + p * tile.pixel_step, tile.channels)
-    elif tile.pixel_step > 1:
+    elif tile.channel_step == 1 and w_stride == 1:
+        transpose[real, vector](sums, tile.pixel_step, count, tile.channels, y, channel_stride, as_vectors)
+    elif tile.pixel_step == 1 and channel_stride == 1:
+        transpose[real, vector](sums, tile.channel_step, tile.channels, count, y, w_stride, as_vectors)
+    elif tile.channel_step == 1:
         for i in range(tile.channels):
             for p in range(count):
                 y[i * channel_stride + p * w_stride] = sums[i + p * tile.pixel_step]

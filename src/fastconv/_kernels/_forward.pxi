@@ -32,7 +32,7 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
     for i in range(2, -1, -1):
         axis = &job.axis[i]
         block.first[i] = 0
-        block.count[i] = axis.block
+        block.count[i] = bounded(axis.out, 0, axis.block)
         if axis.blocks > 1:
             block.first[i] = item % axis.blocks * axis.block
             block.count[i] = bounded(axis.out - block.first[i], 0, axis.block)
@@ -43,19 +43,22 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
 
 cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
     cdef Block block
+    locate(job, item, &block)
+    if job.channelwise:
+        channelwise(job, &block, workspace, sums)
+    else:
+        convolve_block(job, &block, workspace, sums)
+
+
+cdef void convolve_block(const Job* job, const Block* block, real* workspace, vector* sums) noexcept nogil:
     cdef Chain chain
     cdef const real* x
     cdef const real* base
     cdef const int64_t* rows
     cdef int64_t channel, channels, tap, i
     cdef bint placed
-
-    locate(job, item, &block)
-    if job.channelwise:
-        channelwise(job, &block, workspace, sums)
-        return
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    placed = job.zero_border or (job.in_place and lies_inside(job, &block))
+    placed = job.zero_border or (job.in_place and lies_inside(job, block))
     if placed:
         rows = <const int64_t*> job.placed_rows
         chain.row = job.axis[1].stride * job.axis[1].x
@@ -72,7 +75,7 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
         channels = bounded(job.c - channel, 0, job.chunk_channels)
         base = x + channel * job.x_c
         if not placed:
-            stage(job, &block, base, channels, <vector*> workspace)
+            stage(job, block, base, channels, <vector*> workspace)
             base = workspace
         tap = 0
         while tap < job.taps:
@@ -84,9 +87,9 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
             if job.band:
-                bands(job, &block, &chain, base, <const real*> workspace, sums)
+                bands(job, block, &chain, base, <const real*> workspace, sums)
             else:
-                tiles(job, &block, &chain, base, workspace + job.panel_at, sums)
+                tiles(job, block, &chain, base, workspace + job.panel_at, sums)
             tap += job.chunk_taps
         channel += job.chunk_channels
 

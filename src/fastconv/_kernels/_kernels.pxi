@@ -7,7 +7,7 @@ from libc.math cimport M_2_SQRTPI, M_SQRT1_2
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from fastconv._job cimport Axis, Job, Packing, block_function, pack_function
+from fastconv._job cimport Axis, Job, Packing, Transform, block_function, pack_function, transform_function
 
 cdef extern from "vector.h" nogil:
     ctypedef float vfloat
@@ -75,6 +75,8 @@ include "_grad_weight.pxi"
 include "_dots.pxi"
 include "_outer.pxi"
 include "_grad_weight_channelwise.pxi"
+include "_winograd_transforms.pxi"
+include "_winograd.pxi"
 include "_peak.pxi"
 
 
@@ -84,6 +86,14 @@ cdef void forward_float32(const Job* job, int64_t item, void* workspace) noexcep
 
 cdef void forward_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
     forward[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
+
+
+cdef void winograd_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    winograd[float, vfloat](job, item, <float*> workspace, <vfloat*> (<float*> workspace + job.sums_at))
+
+
+cdef void winograd_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    winograd[double, vdouble](job, item, <double*> workspace, <vdouble*> (<double*> workspace + job.sums_at))
 
 
 cdef void grad_weight_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
@@ -118,6 +128,18 @@ cdef bint pack_float64(const Packing* packing) noexcept nogil:
     return pack_weights(packing, <const double*> packing.weight, <double*> packing.packed, <vdouble*> packing.packed)
 
 
+cdef void transform_float32(const Transform* transform) noexcept nogil:
+    transform_weights(transform, <const float*> transform.packed, <float*> transform.transformed)
+
+
+cdef void transform_float64(const Transform* transform) noexcept nogil:
+    transform_weights(transform, <const double*> transform.packed, <double*> transform.transformed)
+
+
+cdef transform_function _transform_float32 = transform_float32
+cdef transform_function _transform_float64 = transform_float64
+cdef block_function _winograd_float32 = winograd_float32
+cdef block_function _winograd_float64 = winograd_float64
 cdef pack_function _pack_float32 = pack_float32
 cdef pack_function _pack_float64 = pack_float64
 cdef block_function _forward_float32 = forward_float32
@@ -138,6 +160,9 @@ STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
 MOST_SUMS = MOST_DOTS
 DOT_SIZES = {rows: min(DOT_TAPS, MOST_DOTS // rows) for rows in range(1, DOTS + 1)}  # rows → most taps
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
+WINOGRAD = {"float32": <uintptr_t> _winograd_float32, "float64": <uintptr_t> _winograd_float64}
+TRANSFORM = {"float32": <uintptr_t> _transform_float32, "float64": <uintptr_t> _transform_float64}
+POINTS = {1: (), 4: (0.0, 1.0, -1.0), 6: (0.0, INNER, -INNER, OUTER, -OUTER)}  # and infinity
 GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
 PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}
 INTERLEAVED = {"float32": <uintptr_t> _interleaved_float32, "float64": <uintptr_t> _interleaved_float64}

@@ -1,0 +1,279 @@
+"""Winograd convolution: fewer products for kernels of 3 and 5 taps at stride 1.
+
+Along h and w, tiles of `outputs` outputs are computed from `points` products each, as S. Winograd, "Arithmetic
+Complexity of Computations" (1980), and Lavin and Gray (2015) describe; along d the products are summed directly. Where a
+result is not finite, its block is computed once more without transforms.
+"""
+
+from functools import lru_cache
+from itertools import product
+from math import ceil, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import _driver, _isa
+from ._jobs import Tables, job
+from ._lines import VECTOR, balanced
+from ._tiled import DIRECT, SERIAL_FLOPS, contiguous_layout, shape_of
+from ._tiles import PACKED, even_rows
+from ._tiling import BLOCK, SECONDS, STAGE_ELEMENT, STAGE_ROW, STAGE_VECTOR, TILE, Tiling, fetch_cost, workspace
+
+
+class Form(NamedTuple):
+    """A transform along one axis: F(outputs, taps)."""
+
+    taps: int
+    outputs: int
+    points: int
+
+    @property
+    def matrix(self):
+        """G, which transforms the kernel: (points, taps)."""
+        return _kernel_transform(self)
+
+
+FORMS = (Form(1, 1, 1), Form(3, 4, 6), Form(3, 2, 4), Form(5, 2, 6))
+
+
+@lru_cache(8)
+def _kernel_transform(form):
+    finite = _isa.kernels.POINTS[form.points]
+    rows = [
+        [point**tap / prod(point - other for other in finite if other != point) for tap in range(form.taps)]
+        for point in finite
+    ]
+    infinity = [0.0] * (form.taps - 1) + [1.0]
+    return np.array([*rows, infinity], np.float64)
+
+
+class Cut(NamedTuple):
+    """How a convolution is cut: transforms of h and w, and the register tiles and blocks of a `Tiling`."""
+
+    forms: tuple
+    tiling: Tiling
+    part_tiles: int  # channel tiles whose products are kept at once
+    cost: float = 0.0
+
+    @property
+    def name(self):
+        transforms = " × ".join(f"F({form.outputs},{form.taps})" for form in self.forms if form.taps > 1)
+        return f"{transforms} {self.tiling.name}"
+
+
+class Winograd:
+    name = "winograd"
+    sums_directly = False
+
+    def declines(self, geometry):
+        convolution = geometry.convolution
+        if convolution.precision == "strict":
+            return "precision='strict' wants products summed directly"
+        for axis in (1, 2):
+            taps = geometry.kernel[axis]
+            if taps not in {form.taps for form in FORMS}:
+                return f"it has no transform for {taps} taps"
+            if geometry.stride[axis] > 1 or geometry.dilation[axis] > 1:
+                return "stride and dilation must be 1"
+        if prod(geometry.kernel[1:]) == 1:
+            return "a kernel of one tap has nothing to save"
+        return None
+
+    def cost(self, geometry, threads):
+        """Rounding errors count for something, too."""
+        return best(shape_of(geometry, contiguous_layout(geometry), 1)).cost * WORTH
+
+    def packing_cost(self, geometry):
+        cut = best(shape_of(geometry, contiguous_layout(geometry), 1))
+        values = prod(geometry.convolution.weight_shape[:2]) * geometry.kernel[0] * prod(f.points for f in cut.forms)
+        return DIRECT.packing_cost(geometry) + values * TRANSFORM_WEIGHT * SECONDS
+
+    def pack(self, convolution, weight, packing):
+        *packing, forms = packing
+        packed = DIRECT.pack(convolution, weight, packing)
+        packed.transform(_isa.kernels.TRANSFORM[packing[-1]], convolution.canonical(weight), [f.matrix for f in forms])
+        return packed
+
+    def task(self, geometry, layout, threads):
+        shape = shape_of(geometry, layout, threads)
+        cut = best(shape._replace(threads=1))
+        tables = Tables()
+        fields, elements = winograd_job(geometry, layout, shape, cut, tables)
+        return _driver.Task(
+            _isa.kernels.WINOGRAD[shape.dtype],
+            fields,
+            keep=tables,
+            threads=threads if geometry.flops > SERIAL_FLOPS else 1,
+            workspace_bytes=elements * geometry.convolution.dtype.itemsize,
+            flops=geometry.flops,
+            packing=(shape.groups, cut.tiling.channel_tile, shape.dtype, cut.forms),
+            kernel=cut.name,
+        )
+
+
+WINOGRAD = Winograd()
+
+
+class Parts(NamedTuple):
+    """Where the parts of the workspace begin, and how the arrays in them lie, in elements."""
+
+    row_pitch: int
+    value_panel: int
+    value_pitch: int
+    rows_at: int
+    values_at: int
+    products_at: int
+    outputs_at: int
+    flags_at: int
+    total: int
+
+
+def parts_of(shape, cut):
+    tiling, (h, w) = cut.tiling, cut.forms
+    lanes = _isa.kernels.LANES[shape.dtype]
+    tile = tiling.tile_rows * tiling.tile_lanes
+    down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
+    panels = ceil(down * along / tiling.pixel_tile)
+    stage = tiling.stage(shape.lines)
+    depths = stage.d.staged
+    points = h.points * w.points
+    row_pitch = ceil(along / lanes) * lanes
+    value_panel = shape.c * depths * tiling.pixel_tile + VECTOR
+    direct = workspace(shape, tiling._replace(block_tiles=1))
+    sizes = (
+        # vectors are read behind the last row
+        direct.staged + 4 * tiling.tile_lanes + 6 * VECTOR,
+        (h.outputs * (down - 1) + h.points) * w.points * row_pitch + VECTOR,
+        points * panels * value_panel + VECTOR,
+        points * panels * cut.part_tiles * tile,
+        h.outputs * w.outputs * tile + VECTOR,
+        ceil(tiling.block_tiles / 4),
+    )
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + ceil(size / VECTOR) * VECTOR)
+    _, *starts, total = starts
+    return Parts(row_pitch, value_panel, panels * value_panel, *starts, max(total, direct.total))
+
+
+def winograd_job(geometry, layout, shape, cut, tables):
+    """The fields of `_job.Job`, and the elements of working memory that one thread needs."""
+    tiling = cut.tiling
+    stage = tiling.stage(shape.lines)
+    fields, _ = job(geometry, layout, shape, tiling, tables)
+    parts = parts_of(shape, cut)
+    for axis, form in zip(fields["axis"][1:], cut.forms, strict=True):
+        axis |= dict(points=form.points, tile=form.outputs)
+    depth = shape.lines[0].kernel
+    chunk = max(1, _isa.kernels.LONGEST_CHAIN // depth)
+    rows = np.add.outer(np.arange(min(shape.c, chunk)) * stage.d.staged, stage.d.slots)
+    fields |= dict(
+        products=shape.c * depth,
+        chunk_products=balanced(shape.c, chunk) * depth,
+        value_pitch=parts.value_pitch,
+        value_panel=parts.value_panel,
+        row_pitch=parts.row_pitch,
+        value_channels=shape.chunk[0],
+        part_tiles=cut.part_tiles,
+        values_at=parts.values_at,
+        rows_at=parts.rows_at,
+        products_at=parts.products_at,
+        outputs_at=parts.outputs_at,
+        flags_at=parts.flags_at,
+        value_rows=tables(rows.ravel() * tiling.pixel_tile),
+        value_weights=tables(np.arange(rows.size) * tiling.channel_tile),
+    )
+    return fields, parts.total
+
+
+# Costs beside the multiply-adds, in the unit of `_tiling`, counted on an AVX-512 core
+ROW_POINT = 6.0  # transforming a vector of tiles along w, for each point
+COLUMN_POINT = 3.0  # along h
+BACK_POINT = 4.0  # the way back, for each product
+PANEL = 400.0  # starting it for one panel and channel tile,
+FINISH = 250.0  # and for each row of its tiles
+TRANSFORM_WEIGHT = 4.0  # making one transformed weight
+WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
+NEARLY = 1.05
+MOST_TILES = (16, 32, 64, 128)  # of a block
+MOST_PART = 1 << 17  # elements of products that are kept at once
+
+
+@lru_cache(256)
+def best(shape):
+    """The cheapest `Cut`; the number of threads decides only how channels are shared out."""
+    if shape.threads > 1:
+        forms, tiling, *_ = best(shape._replace(threads=1))
+        size = tiling.lanes_are_pixels, tiling.tile_rows, tiling.tile_lanes
+        return min(_cuts(shape, forms, tiling.block, size), key=lambda cut: cut.cost)
+    cuts = [
+        cut
+        for forms in _forms(shape)
+        for block in _blocks(shape, forms)
+        for size in _sizes(shape, forms, block)
+        for cut in _cuts(shape, forms, block, size)
+    ]
+    most = NEARLY * min(cut.cost for cut in cuts)
+    # of those that cost nearly the same, small blocks: there are enough of them for any number of threads
+    return min((cut for cut in cuts if cut.cost <= most), key=lambda cut: (prod(cut.tiling.block), cut.cost))
+
+
+def _forms(shape):
+    h, w = ([form for form in FORMS if form.taps == line.kernel] for line in shape.lines[1:])
+    return list(product(h, w))
+
+
+def _blocks(shape, forms):
+    """Whole rows of tiles, one or several, or a part of one; several depths where kernels reach over them."""
+    d, *plane = shape.lines
+    down, along = (ceil(line.out / form.outputs) for line, form in zip(plane, forms, strict=True))
+    depths = {1} if d.kernel == 1 else {balanced(d.out, most) for most in (1, 2, 4, 8)}
+    blocks = set()
+    for tiles in MOST_TILES:
+        width = balanced(along, tiles)
+        height = balanced(down, max(1, tiles // width)) if width == along else 1
+        blocks.update((depth, height * forms[0].outputs, width * forms[1].outputs) for depth in depths)
+    return sorted(blocks)
+
+
+def _sizes(shape, forms, block):
+    lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
+    tiles = block[1] // forms[0].outputs * (block[2] // forms[1].outputs)
+    return [(True, even_rows(shape.o, most), lanes), (False, even_rows(tiles, most), lanes)]
+
+
+def _cuts(shape, forms, block, size):
+    whole = Tiling(PACKED, *size, block, block_tiles=1)
+    tiles = ceil(shape.o / whole.channel_tile)
+    products = prod(form.points for form in forms) * whole.tile_rows * whole.tile_lanes
+    panels = ceil(block[1] // forms[0].outputs * (block[2] // forms[1].outputs) / whole.pixel_tile)
+    items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
+    for parts in {1, *(2**power for power in range(1, shape.threads.bit_length() + 2) if shape.threads > 1)}:
+        block_tiles = balanced(tiles, max(1, tiles // parts))
+        part = balanced(block_tiles, max(1, MOST_PART // (products * panels)))
+        cut = Cut(forms, whole._replace(block_tiles=block_tiles), part)
+        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads)
+        yield cut._replace(cost=rounds * _block_cost(shape, cut) * SECONDS)
+
+
+def _block_cost(shape, cut):
+    tiling, (h, w) = cut.tiling, cut.forms
+    lanes = _isa.kernels.LANES[shape.dtype]
+    vectors = tiling.tile_lanes // lanes
+    stage = tiling.stage(shape.lines)
+    depth = shape.lines[0].kernel
+    down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
+    panels = ceil(down * along / tiling.pixel_tile)
+    points = h.points * w.points
+    element = STAGE_VECTOR / lanes if shape.lines[2].x == 1 else STAGE_ELEMENT
+    staging = shape.c * stage.rows * (STAGE_ROW + stage.w.staged * element)
+    rows = shape.c * stage.rows * ceil(along / lanes) * w.points * ROW_POINT
+    pieces = panels * ceil(tiling.pixel_tile / lanes) + down * (ceil(along / lanes) - 1) + down
+    columns = shape.c * stage.d.staged * pieces * points * COLUMN_POINT
+    products = shape.c * depth
+    steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, 4)
+    chains = ceil(shape.c / max(1, _isa.kernels.LONGEST_CHAIN // depth))
+    multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
+    back = tiling.tile_rows * vectors * (points + h.outputs * w.outputs) * BACK_POINT + PANEL + h.outputs * FINISH
+    fetch = fetch_cost(shape, tiling, points / prod(form.taps for form in cut.forms))
+    return BLOCK + fetch + staging + rows + columns + tiling.block[0] * panels * tiling.block_tiles * (multiply + back)

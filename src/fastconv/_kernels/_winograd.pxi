@@ -1,0 +1,382 @@
+"""One block of Winograd convolution: stage → transform → tile (for each point) → transform back → finish.
+
+Along d the products are summed directly; along h and w each axis has its own transform, or none. The arrays in cache:
+
+    staged[channel, d, h, w]                    as for the forward pass, whole tiles of output
+    rows[h, point w, tile w]                    of one channel and depth, transformed along w
+    values[point, panel, product, pixel tile]   and along h; product = (channel, d), tiles flattened over the block
+    products[channel tile, panel, point, row, lane]
+    outputs[h in tile, ...]                     of one panel and channel tile; finish sees it as an image of every
+                                                `tile`-th row
+
+A block and channel tile with outputs that are not finite is computed once more without transforms, so that NaN and
+infinity reach what they must and nothing else.
+"""
+
+
+cdef void winograd(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
+    cdef Block block
+    cdef const real* x
+    cdef char* flags = <char*> (workspace + job.flags_at)
+    cdef int64_t channel = 0, channels, t, z, depths
+    locate(job, item, &block)
+    x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
+    while channel < job.c:
+        channels = bounded(job.c - channel, 0, job.value_channels)
+        stage(job, &block, x + channel * job.x_c, channels, <vector*> workspace)
+        transform_block(job, &block, workspace, channel, channels, <vector*> workspace)
+        channel += channels
+    memset(flags, 0, block.tiles)
+    depths = block.count[0]
+    block.count[0] = 1
+    for z in range(depths):
+        multiply_and_finish(job, &block, z, workspace, flags, <vector*> workspace)
+        block.first[0] += 1
+    block.first[0] -= depths
+    channels = block.tiles
+    block.tiles = 1
+    for t in range(channels):
+        if flags[t]:
+            for z in range(depths):
+                convolve_block(job, &block, workspace, sums)
+                block.first[0] += 1
+            block.first[0] -= depths
+        block.tile += 1
+
+
+cdef inline int64_t tiles_of(const Axis* axis, int64_t outputs) noexcept nogil:
+    return (outputs + axis.tile - 1) // axis.tile
+
+
+cdef void transform_block(
+    const Job* job, const Block* block, real* staged, int64_t first, int64_t channels, vector* as_vectors
+) noexcept nogil:
+    """The staged channels, to their places among the `values`."""
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t down = tiles_of(h, block.count[1])
+    cdef int64_t along = tiles_of(w, block.count[2])
+    cdef int64_t height = h.tile * (down - 1) + h.points
+    cdef int64_t length = w.tile * (along - 1) + w.points
+    cdef int64_t filled = block.count[1] + h.last_tap
+    cdef int64_t depths = job.axis[0].staged
+    cdef int64_t c, z, i, j
+    cdef real* rows = staged + job.rows_at
+    cdef real* plane
+    cdef real* row
+    for c in range(channels):
+        for z in range(depths):
+            plane = staged + c * job.plane + z * h.staged * job.row
+            row = plane
+            for i in range(height):
+                # whole tiles of output read behind what the output reads
+                for j in range(block.count[2] + w.last_tap if i < filled else 0, length):
+                    row[j] = 0
+                transform_row(w, row, rows + i * w.points * job.row_pitch, along, job.row_pitch, as_vectors)
+                row += job.row
+            transform_rows(
+                job, rows, down, along, staged + job.values_at + ((first + c) * depths + z) * job.pixel_tile, as_vectors
+            )
+
+
+cdef void transform_row(
+    const Axis* w, const real* row, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
+) noexcept nogil:
+    if w.points == 1:
+        transform_row_by(1, 1, row, target, tiles, pitch, as_vectors)
+    elif w.points == 4:
+        transform_row_by(4, 2, row, target, tiles, pitch, as_vectors)
+    elif w.tile == 2:
+        transform_row_by(6, 2, row, target, tiles, pitch, as_vectors)
+    else:
+        transform_row_by(6, 4, row, target, tiles, pitch, as_vectors)
+
+
+cdef inline void transform_row_by(
+    int points, int tile, const real* row, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
+) noexcept nogil:
+    """One row along w: target[point, tile], in whole vectors."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef vector x[MOST_POINTS]
+    cdef int64_t t = 0
+    cdef int j
+    while t < tiles:
+        load_columns(points, tile, row + t * tile, x)
+        transform_input(points, x)
+        for j in range(points):
+            (<vector*> (target + j * pitch + t))[0] = x[j]
+        t += lanes
+
+
+cdef void transform_rows(
+    const Job* job, const real* rows, int64_t down, int64_t along, real* values, vector* as_vectors
+) noexcept nogil:
+    """Rows along h, tiles flattened: values[point, panel, this product, pixel]."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t points = job.axis[2].points
+    cdef int64_t step = points * job.row_pitch
+    cdef int64_t i, t, count, pixel = 0
+    cdef real* panel = values
+    for i in range(down):
+        t = 0
+        while t < along:
+            # whole vectors: what they leave behind their piece, the next one overwrites, or the next product
+            count = bounded(along - t, 0, bounded(job.pixel_tile - pixel, 0, lanes))
+            transform_piece(
+                job.axis[1].points, points, rows + t, step, job.row_pitch, panel + pixel, job.value_pitch, as_vectors
+            )
+            t += count
+            pixel += count
+            if pixel == job.pixel_tile:
+                pixel = 0
+                panel += job.value_panel
+        rows += job.axis[1].tile * step
+
+
+cdef inline void transform_piece(
+    int64_t points, int64_t along, const real* rows, int64_t step, int64_t row_pitch,
+    real* values, int64_t pitch, vector* as_vectors,
+) noexcept nogil:
+    cdef int64_t j
+    if points == 1:
+        for j in range(along):
+            (<vector*> (values + j * pitch))[0] = (<const vector*> (rows + j * row_pitch))[0]
+    elif points == 4:
+        transform_piece_by(4, along, rows, step, row_pitch, values, pitch, as_vectors)
+    else:
+        transform_piece_by(6, along, rows, step, row_pitch, values, pitch, as_vectors)
+
+
+cdef inline void transform_piece_by(
+    int points, int64_t along, const real* rows, int64_t step, int64_t row_pitch,
+    real* values, int64_t pitch, vector* as_vectors,
+) noexcept nogil:
+    cdef vector x[MOST_POINTS]
+    cdef int64_t j
+    cdef int k
+    for j in range(along):
+        for k in range(points):
+            x[k] = (<const vector*> (rows + k * step + j * row_pitch))[0]
+        transform_input(points, x)
+        for k in range(points):
+            (<vector*> (values + (k * along + j) * pitch))[0] = x[k]
+
+
+cdef void multiply_and_finish(
+    const Job* job, const Block* block, int64_t z, real* workspace, char* flags, vector* as_vectors
+) noexcept nogil:
+    """All channel tiles of one depth, z of the block, a part of them at a time."""
+    cdef int64_t first = 0, count, t, p
+    cdef const real* values = workspace + job.values_at + z * job.pixel_tile
+    cdef real* products = workspace + job.products_at
+    cdef int64_t size = job.axis[1].points * job.axis[2].points * job.tile_rows * job.tile_lanes
+    cdef int64_t tiles = tiles_of(&job.axis[2], block.count[2]) * tiles_of(&job.axis[1], block.count[1])
+    cdef int64_t panels = (tiles + job.pixel_tile - 1) // job.pixel_tile
+    while first < block.tiles:
+        count = bounded(block.tiles - first, 0, job.part_tiles)
+        multiply_points(job, block, block.tile + first, count, panels, values, <vector*> products)
+        for t in range(count):
+            for p in range(panels):
+                flags[first + t] |= transform_back(
+                    job, block, block.tile + first + t, p, products + (t * panels + p) * size,
+                    workspace + job.outputs_at, as_vectors,
+                )
+        first += count
+
+
+cdef void multiply_points(
+    const Job* job, const Block* block, int64_t first, int64_t count, int64_t panels,
+    const real* values, vector* products,
+) noexcept nogil:
+    """For each point: (channel tiles, products) × (products, panels); what the vectors run along stays in cache."""
+    cdef int64_t points = job.axis[1].points * job.axis[2].points
+    cdef int64_t size = job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef const real* weights
+    cdef int64_t point, k, length, outer, inner, outers, inners
+    outers, inners = (panels, count) if job.lanes_are_pixels else (count, panels)
+    for point in range(points):
+        weights = <const real*> job.transformed + (
+            (block.group * points + point) * job.channel_tiles + first
+        ) * job.products * job.channel_tile
+        k = 0
+        while k < job.products:
+            length = bounded(job.products - k, 0, job.chunk_products)
+            for outer in range(outers):
+                for inner in range(inners):
+                    if job.lanes_are_pixels:
+                        multiply_tile(
+                            job, weights + inner * job.products * job.channel_tile, values + outer * job.value_panel,
+                            k, length, products + ((inner * panels + outer) * points + point) * size,
+                        )
+                    else:
+                        multiply_tile(
+                            job, weights + outer * job.products * job.channel_tile, values + inner * job.value_panel,
+                            k, length, products + ((outer * panels + inner) * points + point) * size,
+                        )
+            k += length
+        values += job.value_pitch
+
+
+cdef inline void multiply_tile(
+    const Job* job, const real* weights, const real* panel, int64_t k, int64_t length, vector* sums
+) noexcept nogil:
+    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    weights += k * job.channel_tile
+    panel += k // job.axis[0].kernel * job.axis[0].staged * job.pixel_tile
+    if job.lanes_are_pixels:
+        tile(
+            job.tile_rows, vectors, weights, <const int64_t*> job.value_weights, panel, <const int64_t*> job.value_rows,
+            length, sums, job.tile_lanes, k == 0,
+        )
+    else:
+        tile(
+            job.tile_rows, vectors, panel, <const int64_t*> job.value_rows, weights, <const int64_t*> job.value_weights,
+            length, sums, job.tile_lanes, k == 0,
+        )
+
+
+cdef bint transform_back(
+    const Job* job, const Block* block, int64_t channel_tile, int64_t panel,
+    const real* products, real* outputs, vector* as_vectors,
+) noexcept nogil:
+    """One panel and channel tile, finished; whether an output is not finite."""
+    cdef Job rows_apart = job[0]
+    cdef Tile piece
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t vectors = job.tile_lanes // lanes
+    cdef int64_t along = tiles_of(w, block.count[2])
+    cdef int64_t tiles = bounded(along * tiles_of(h, block.count[1]) - panel * job.pixel_tile, 0, job.pixel_tile)
+    cdef int64_t channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
+    cdef int64_t size = w.tile * job.tile_rows * job.tile_lanes
+    cdef int64_t i, j, lane
+    cdef vector junk[2]
+    cdef real total = 0
+    if job.lanes_are_pixels:
+        piece.vectors = w.tile * vectors
+        piece.step = w.tile * job.tile_lanes
+        piece.pixel_step = 1
+        piece.channel_step = piece.step
+        i = channels
+        j = tiles
+    else:
+        piece.vectors = vectors
+        piece.step = job.tile_lanes
+        piece.pixel_step = piece.step
+        piece.channel_step = 1
+        i = tiles
+        j = channels
+    for lane in range(vectors):
+        broadcast(junk[lane], 0)
+    transform_back_rows(job, products, i, vectors, outputs, size, junk)
+    for lane in range(j):
+        total += (<real*> junk)[lane]
+
+    piece.in_output = False
+    piece.channel = block.group * job.o + channel_tile * job.channel_tile
+    piece.channels = channels
+    piece.pixel = panel * job.pixel_tile * w.tile
+    piece.row = along * w.tile
+    piece.width = block.count[2]
+    piece.h = block.first[1] // h.tile
+    piece.w = block.first[2]
+    rows_apart.axis[1].y *= h.tile
+    rows_apart.axis[1].add *= h.tile
+    rows_apart.axis[1].bias *= h.tile
+    for i in range(h.tile):
+        # of the rows i, h.tile + i, ... of the block
+        piece.pixels = bounded(
+            (block.count[1] - i + h.tile - 1) // h.tile * piece.row - piece.pixel, 0, tiles * w.tile
+        )
+        finish(&rows_apart, block, &piece, outputs + i * size, <vector*> (outputs + i * size))
+        rows_apart.y += h.y * sizeof(real)
+        rows_apart.add += h.add * sizeof(real) if rows_apart.add else 0
+        rows_apart.bias += h.bias * sizeof(real) if rows_apart.bias else 0
+    return total != 0
+
+
+cdef void transform_back_rows(
+    const Job* job, const real* products, int64_t rows, int64_t vectors, real* outputs, int64_t size, vector* junk
+) noexcept nogil:
+    """products[point, row, lane] → outputs[h in tile, ...]; `junk` is no longer zero where a lane is not finite."""
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t pitch = job.tile_rows * job.tile_lanes
+    cdef int64_t row, v
+    cdef real* target
+    cdef vector half[MOST_TILE * MOST_POINTS]
+    for row in range(rows):
+        for v in range(vectors):
+            back_along_h(h, w.points, products + row * job.tile_lanes + v * lanes, pitch, half)
+            if job.lanes_are_pixels:
+                target = outputs + (row * job.tile_lanes + v * lanes) * w.tile
+                back_along_w(w, h.tile, half, target, lanes, size, True, junk + v)
+            else:
+                target = outputs + row * job.tile_lanes * w.tile + v * lanes
+                back_along_w(w, h.tile, half, target, job.tile_lanes, size, False, junk + v)
+
+
+cdef inline void back_along_h(
+    const Axis* h, int64_t along, const real* products, int64_t pitch, vector* half
+) noexcept nogil:
+    if h.points == 1:
+        back_along_h_by(1, 1, along, products, pitch, half)
+    elif h.points == 4:
+        back_along_h_by(4, 2, along, products, pitch, half)
+    elif h.tile == 2:
+        back_along_h_by(6, 2, along, products, pitch, half)
+    else:
+        back_along_h_by(6, 4, along, products, pitch, half)
+
+
+cdef inline void back_along_h_by(
+    int points, int tile, int64_t along, const real* products, int64_t pitch, vector* half
+) noexcept nogil:
+    """half[h in tile, point w]"""
+    cdef vector x[MOST_POINTS]
+    cdef int64_t j
+    cdef int k
+    for j in range(along):
+        for k in range(points):
+            x[k] = (<const vector*> (products + (k * along + j) * pitch))[0]
+        transform_output(points, tile, x)
+        for k in range(tile):
+            half[k * MOST_POINTS + j] = x[k]
+
+
+cdef inline void back_along_w(
+    const Axis* w, int64_t height, const vector* half, real* target, int64_t step, int64_t size,
+    bint interleaved, vector* junk,
+) noexcept nogil:
+    if w.points == 1:
+        back_along_w_by(1, 1, height, half, target, step, size, interleaved, junk)
+    elif w.points == 4:
+        back_along_w_by(4, 2, height, half, target, step, size, interleaved, junk)
+    elif w.tile == 2:
+        back_along_w_by(6, 2, height, half, target, step, size, interleaved, junk)
+    else:
+        back_along_w_by(6, 4, height, half, target, step, size, interleaved, junk)
+
+
+cdef inline void back_along_w_by(
+    int points, int tile, int64_t height, const vector* half, real* target, int64_t step, int64_t size,
+    bint interleaved, vector* junk,
+) noexcept nogil:
+    """The outputs of a tile side by side, lane by lane, or as vectors `step` apart."""
+    cdef vector x[MOST_POINTS]
+    cdef int64_t i
+    cdef int j
+    for i in range(height):
+        for j in range(points):
+            x[j] = half[i * MOST_POINTS + j]
+        transform_output(points, tile, x)
+        for j in range(tile):
+            junk[0] += x[j] - x[j]
+        if interleaved:
+            store_columns(tile, x, target, x)
+        else:
+            for j in range(tile):
+                (<vector*> (target + j * step))[0] = x[j]
+        target += size

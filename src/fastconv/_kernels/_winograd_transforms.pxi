@@ -1,0 +1,167 @@
+"""Winograd's transforms along one axis, of vectors in registers: F(2, 3), F(4, 3) and F(2, 5).
+
+`tile` outputs of a kernel of `taps` taps come from points = tile + taps - 1 products: with Toom and Cook, polynomials
+are multiplied at the points 0, 1, -1, infinity (four of them) or 0, ±INNER, ±OUTER, infinity (six).
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
+points here are multiples of 1/8 with the smallest measured error (docs/accuracy.md).
+"""
+
+cdef extern from *:
+    """
+    #define INNER 0.625
+    #define OUTER 1.5
+    """
+    double INNER
+    double OUTER
+
+cdef enum:
+    MOST_POINTS = 6
+    MOST_TILE = 4
+
+
+cdef inline void transform_input(int points, vector* x) noexcept nogil:
+    """In place."""
+    cdef vector t, u
+    if points == 4:
+        t = x[1]
+        u = x[2]
+        x[0] = u - x[0]
+        x[1] = u + t
+        x[2] = u - t
+        x[3] = x[3] - t
+    elif points == 6:
+        multiply_add(x[5], INNER * INNER * OUTER * OUTER, x[1])
+        multiply_add(x[5], -(INNER * INNER + OUTER * OUTER), x[3])
+        multiply_scalar(x[0], INNER * INNER * OUTER * OUTER)
+        multiply_add(x[0], -(INNER * INNER + OUTER * OUTER), x[2])
+        x[0] += x[4]
+        t = x[4]
+        multiply_add(t, -INNER * INNER, x[2])
+        u = x[3]
+        multiply_add(u, -INNER * INNER, x[1])
+        multiply_add(x[4], -OUTER * OUTER, x[2])
+        multiply_add(x[3], -OUTER * OUTER, x[1])
+        x[1] = x[4]
+        multiply_add(x[1], INNER, x[3])
+        x[2] = x[4]
+        multiply_add(x[2], -INNER, x[3])
+        x[3] = t
+        multiply_add(x[3], OUTER, u)
+        x[4] = t
+        multiply_add(x[4], -OUTER, u)
+
+
+cdef inline void transform_output(int points, int tile, vector* x) noexcept nogil:
+    """In place: the first `tile` vectors."""
+    cdef vector s, t, d, e
+    if points == 4:
+        s = x[1] + x[2]
+        d = x[1] - x[2]
+        x[0] += s
+        x[1] = d + x[3]
+    elif points == 6:
+        s = x[1] + x[2]
+        d = x[1] - x[2]
+        t = x[3] + x[4]
+        e = x[3] - x[4]
+        x[0] += s + t
+        x[1] = d
+        multiply_scalar(x[1], INNER)
+        multiply_add(x[1], OUTER, e)
+        if tile == 2:
+            x[1] += x[5]
+        else:
+            multiply_scalar(s, INNER * INNER)
+            multiply_add(s, OUTER * OUTER, t)
+            x[2] = s
+            x[3] = x[5]
+            multiply_add(x[3], INNER * INNER * INNER, d)
+            multiply_add(x[3], OUTER * OUTER * OUTER, e)
+
+
+cdef inline void load_columns(int points, int tile, const real* row, vector* x) noexcept nogil:
+    """x[j] = every `tile`-th element of the row from the j-th on."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef vector even[2]
+    cdef vector odd[2]
+    cdef int j, half
+    if tile == 1:
+        for j in range(points):
+            x[j] = (<const vector*> (row + j))[0]
+    elif tile == 2:
+        for j in range(0, points, 2):
+            take_even(x[j], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
+            take_odd(x[j + 1], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
+    else:
+        for j in range(0, points, 4):
+            for half in range(2):
+                take_even(
+                    even[half],
+                    (<const vector*> (row + j + 2 * half * lanes))[0],
+                    (<const vector*> (row + j + (2 * half + 1) * lanes))[0],
+                )
+                take_odd(
+                    odd[half],
+                    (<const vector*> (row + j + 2 * half * lanes))[0],
+                    (<const vector*> (row + j + (2 * half + 1) * lanes))[0],
+                )
+            take_even(x[j], even[0], even[1])
+            take_even(x[j + 1], odd[0], odd[1])
+            if j + 2 < points:
+                take_odd(x[j + 2], even[0], even[1])
+                take_odd(x[j + 3], odd[0], odd[1])
+
+
+cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_vectors) noexcept nogil:
+    """The way back: y[j] to every `tile`-th element of the row from the j-th on."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef vector low[2]
+    cdef vector high[2]
+    cdef int j
+    if tile == 1:
+        (<vector*> row)[0] = y[0]
+    elif tile == 2:
+        interleave((<vector*> row)[0], (<vector*> (row + lanes))[0], y[0], y[1])
+    else:
+        for j in range(2):
+            interleave(low[j], high[j], y[j], y[j + 2])
+        interleave((<vector*> row)[0], (<vector*> (row + lanes))[0], low[0], low[1])
+        interleave((<vector*> (row + 2 * lanes))[0], (<vector*> (row + 3 * lanes))[0], high[0], high[1])
+
+
+cdef void transform_weights(const Transform* transform, const real* packed, real* transformed) noexcept nogil:
+    """G g G' in double precision, for all channels of a tile at once."""
+    cdef const double* columns = <const double*> transform.matrix[0]
+    cdef const double* rows = <const double*> transform.matrix[1]
+    cdef int64_t width = transform.width
+    cdef int64_t points = transform.points[0] * transform.points[1]
+    cdef int64_t taps = transform.taps[0] * transform.taps[1]
+    cdef int64_t pitch = transform.tiles * transform.products * width
+    cdef int64_t g, k, i, a, b, j
+    cdef double half[MOST_POINTS][MOST_POINTS][MOST_LANES]
+    cdef double total[MOST_LANES]
+    cdef real* target
+    for g in range(transform.groups):
+        for k in range(transform.tiles * transform.products):
+            for a in range(transform.points[0]):
+                for j in range(transform.taps[1]):
+                    for i in range(width):
+                        half[a][j][i] = 0
+                    for b in range(transform.taps[0]):
+                        for i in range(width):
+                            half[a][j][i] += (
+                                columns[a * transform.taps[0] + b] * packed[(b * transform.taps[1] + j) * width + i]
+                            )
+            target = transformed + k * width
+            for a in range(transform.points[0]):
+                for b in range(transform.points[1]):
+                    for i in range(width):
+                        total[i] = 0
+                    for j in range(transform.taps[1]):
+                        for i in range(width):
+                            total[i] += rows[b * transform.taps[1] + j] * half[a][j][i]
+                    for i in range(width):
+                        target[i] = <real> total[i]
+                    target += pitch
+            packed += taps * width
+        transformed += points * pitch

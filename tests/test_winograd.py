@@ -1,0 +1,303 @@
+"""Winograd: every transform and role within its bound, what is not finite where it belongs, and when it is chosen."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import NUMPY_MODES, integers, relaid
+
+import fastconv
+from fastconv._algorithms import _winograd
+
+# of the bound, what random data may use up: far more than it does, far less than would hide a defect
+SHARE = {"float32": 1e-6, "float64": 1e-14}
+BOUND = {"float32": 1e-5, "float64": 1e-13}
+
+
+@pytest.fixture
+def restricted(monkeypatch):
+    """A function: let Winograd choose only among these numbers of points, a role, and blocks of so many tiles."""
+    sizes = _winograd._sizes
+
+    def restrict(points=(1, 4, 6), pixels=None, tiles=_winograd.MOST_TILES):
+        def chosen(*arguments):
+            return [size for size in sizes(*arguments) if pixels in (None, size[0])]
+
+        monkeypatch.setattr(_winograd, "FORMS", tuple(form for form in _winograd.FORMS if form.points in points))
+        monkeypatch.setattr(_winograd, "_sizes", chosen)
+        monkeypatch.setattr(_winograd, "MOST_TILES", tiles)
+        _winograd.best.cache_clear()
+
+    yield restrict
+    _winograd.best.cache_clear()
+
+
+def normal(shape, dtype, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def share(y, x, weight, bias=None, add=None, **arguments):
+    """The largest error, over the largest sum of absolute products of its image and channel."""
+    arguments = {**arguments, "algorithm": "reference"}
+    x, weight = x.astype("float64"), weight.astype("float64")
+    bias, add = (None if array is None else array.astype("float64") for array in (bias, add))
+    activation = arguments.pop("activation", None)
+    exact = fastconv.plan(weight, bias, **arguments, activation=activation)(x, add=add)
+    bias, add = (None if array is None else abs(array) for array in (bias, add))
+    arguments["padding_value"] = abs(arguments.get("padding_value", 0.0))
+    sums = fastconv.plan(abs(weight), bias, **arguments)(abs(x), add=add)
+    spatial = tuple(range(-weight.ndim + 2, 0))
+    if arguments.get("data_format") == "channels_last":
+        spatial = tuple(axis - 1 for axis in spatial)
+    error = abs(y - exact).max(spatial, initial=0)
+    return (error / np.maximum(sums.max(spatial, initial=0), 1e-30)).max(initial=0)
+
+
+@st.composite
+def problems(draw):
+    """x, weight, bias, add and the arguments of a convolution that Winograd takes."""
+    rank = draw(st.sampled_from([1, 2, 2, 2, 3]))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    plane = draw(st.sampled_from([(1, 3), (3, 1), (3, 3), (3, 3), (5, 5), (3, 5), (1, 5)])) if rank > 1 else (3,)
+    depth = (draw(st.integers(1, 3)),) * (rank == 3)
+    kernel = depth + plane
+    pads = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in kernel)
+    size = tuple(max(1, k - sum(p), draw(st.integers(1, 20))) for k, p in zip(kernel, pads, strict=True))
+    groups, channels, outs = draw(st.integers(1, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 40))
+    mode = draw(st.sampled_from(list(NUMPY_MODES)))
+    arguments = {
+        "padding": pads,
+        "padding_mode": mode,
+        "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
+        "groups": groups,
+        "flip_kernel": draw(st.booleans()),
+        "activation": draw(st.sampled_from([None, "relu"])),
+    }
+    if depth:
+        arguments |= {"stride": (draw(st.integers(1, 2)), 1, 1), "dilation": (draw(st.integers(1, 2)), 1, 1)}
+        reach = arguments["dilation"][0] * (depth[0] - 1) + 1
+        size = (max(size[0], reach - sum(pads[0])), *size[1:])
+    seed = draw(st.integers(0, 999))
+    batch = draw(st.sampled_from([(), (2,)]))
+    x, weight = (
+        normal((*batch, groups * channels, *size), dtype, seed),
+        normal((groups * outs, channels, *kernel), dtype, seed + 1),
+    )
+    spatial = [name for name in arguments if name != "activation"]
+    shape = fastconv.conv_output_shape(x.shape, weight.shape, **{name: arguments[name] for name in spatial})
+    bias = draw(st.sampled_from([None, shape[-rank - 1 : -rank], shape[-rank - 1 :]]))
+    bias = None if bias is None else normal(bias, dtype, seed + 2)
+    add = normal(shape, dtype, seed + 3) if draw(st.booleans()) else None
+    return x, weight, bias, add, arguments
+
+
+@given(problems())
+def test_any_problem(problem):
+    x, weight, bias, add, arguments = problem
+    y = fastconv.plan(weight, bias, **arguments, algorithm="winograd")(x, add=add)
+    assert share(y, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+
+
+@pytest.mark.parametrize("points", [(1, 4), (1, 6)])
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("tiles", [(1,), (9,), (200,)])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(problem=problems())
+def test_every_transform_and_role(restricted, points, pixels, tiles, problem):
+    x, weight, bias, add, arguments = problem
+    if points == (1, 4) and 5 in weight.shape[2:]:
+        return  # there is no such transform
+    restricted(points, pixels, tiles)
+    plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
+    assert share(plan(x, add=add), x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+    assert plan.explain(x.shape).kernel.endswith("pixels" if pixels else "channels")
+
+
+@given(st.data(), problems())
+def test_channels_last_and_any_strides(data, problem):
+    x, weight, bias, add, arguments = problem
+    rank = weight.ndim - 2
+    arguments = arguments | {"data_format": "channels_last"}
+    x = data.draw(relaid(np.moveaxis(x, -rank - 1, -1)))
+    plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
+    shape = plan.tasks.geometry(x.shape).out_shape
+    out = data.draw(relaid(np.zeros(shape, x.dtype)))
+    if add is not None:
+        add = data.draw(relaid(np.moveaxis(add, -rank - 1, -1)))
+    assert plan(x, out, add=add) is out
+    assert share(out, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+
+
+@pytest.mark.parametrize("channels", [1, 128, 129, 300])
+@pytest.mark.parametrize("outs", [1, 14, 15, 33])
+def test_many_channels(channels, outs):
+    x, weight = normal((channels, 18, 15), "float32"), normal((outs, channels, 3, 3), "float32", 1)
+    y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+    assert share(y, x, weight, padding=1) <= SHARE["float32"]
+
+
+KINDS_OF_DATA = {
+    "zero mean": lambda rng, shape: rng.standard_normal(shape),
+    "positive": lambda rng, shape: rng.random(shape),
+    "equal": lambda rng, shape: np.full(shape, 0.3),
+    "four decades": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(-4, 0, shape),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS_OF_DATA)
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (3,), (3, 3, 3)])
+def test_the_bound_for_every_kind_of_data(kind, kernel, dtype):
+    rng = np.random.default_rng(0)
+    x = KINDS_OF_DATA[kind](rng, (160, *[14] * len(kernel))).astype(dtype)
+    for weights in KINDS_OF_DATA.values():
+        weight = weights(rng, (7, 160, *kernel)).astype(dtype)
+        y = fastconv.conv(x, weight, padding="same", algorithm="winograd")
+        assert share(y, x, weight, padding="same") <= BOUND[dtype] / 4
+
+
+@pytest.mark.parametrize("points", [4, 6])
+def test_transforms_are_a_convolution(points):
+    """A' [(G g) * (B' d)] in exact arithmetic, with what the kernels do to unit vectors for A and B."""
+    for form in _winograd.FORMS:
+        if form.points != points:
+            continue
+        x, weight = np.eye(form.points), np.eye(form.taps)
+        expected = fastconv.conv1d(x[:, None], weight[:, None], algorithm="reference")
+        y = fastconv.conv1d(x[:, None], weight[:, None], algorithm="winograd")
+        np.testing.assert_allclose(y, expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(20, 14, 14), (20, 64, 40), (2, 64, 7, 7), (3, 8, 9, 20, 20)])
+def test_threads_do_not_change_bits_not_even_beside_nan(shape, threads):
+    rank = 3 if len(shape) == 5 else 2
+    x = normal(shape, "float32")
+    weight = normal((70, shape[-rank - 1], *[3] * rank), "float32", 1)
+    plan = fastconv.plan(weight, padding=1, algorithm="winograd")
+    for bad in (0.5, np.nan, np.inf, 3e38):
+        x[(..., *[5] * rank)] = bad
+        with fastconv.num_threads(1):
+            alone = plan(x)
+        with fastconv.num_threads(threads):
+            np.testing.assert_array_equal(plan(x), alone)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_reaches_its_receptive_field(rank, dtype, bad):
+    x, weight = normal((2, 6, *[11] * rank), dtype), normal((40, 3, *[3] * rank), dtype, 1)
+    bias = normal(40, dtype, 2)
+    x[(1, 4, *[5] * rank)] = bad
+    arguments = {"padding": 1, "groups": 2}
+    y = fastconv.conv(x, weight, bias, **arguments, algorithm="winograd")
+    expected = fastconv.conv(x, weight, bias, **arguments, algorithm="reference")
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
+    assert not np.isfinite(y[(1, slice(20, None), *[slice(4, 7)] * rank)]).any()
+
+
+def test_weights_that_are_not_finite():
+    x, weight = normal((4, 12, 12), "float32"), normal((40, 4, 3, 3), "float32", 1)
+    for bad in (np.nan, np.inf):
+        weight[17, 2, 1, 1] = bad
+        y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+        expected = fastconv.conv2d(x, weight, padding=1, algorithm="reference")
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
+
+
+def test_what_only_a_transform_would_overflow():
+    x, weight = np.full((2, 9, 9), 2e38, "float32"), np.zeros((3, 2, 3, 3), "float32")
+    weight[:, 0, 1, 1] = [1.0, 1.5, -0.5]
+    y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+    np.testing.assert_array_equal(y, fastconv.conv2d(x, weight, padding=1, algorithm="reference"))
+
+
+def test_nan_does_not_reach_across_what_is_stale():
+    """Nothing of one call's working memory reaches the next one."""
+    weight = normal((33, 5, 3, 3), "float32")
+    plan = fastconv.plan(weight, padding=1, algorithm="winograd")
+    fastconv.plan(normal((60, 50, 3, 3), "float32"), algorithm="winograd")(np.full((50, 40, 40), np.nan, "float32"))
+    x = normal((5, 13, 17), "float32", 1)
+    assert share(plan(x), x, weight, padding=1) <= SHARE["float32"]
+
+
+DECLINED = {
+    "stride": ({"stride": 2}, (3, 3), "stride"),
+    "dilation": ({"dilation": (1, 2)}, (3, 3), "dilation"),
+    "strict": ({"precision": "strict"}, (3, 3), "strict"),
+    "one tap": ({}, (1, 1), "one tap"),
+    "many taps": ({}, (3, 7), "7 taps"),
+}
+
+
+@pytest.mark.parametrize("name", DECLINED)
+def test_what_it_declines(name):
+    arguments, kernel, why = DECLINED[name]
+    weight = np.ones((4, 4, *kernel), "float32")
+    assert why in fastconv.explain((4, 30, 30), weight.shape, **arguments).declined["winograd"]
+    with pytest.raises(ValueError, match=f"algorithm='winograd' cannot do this: .*{why}"):
+        fastconv.conv2d(np.ones((4, 30, 30), "float32"), weight, **arguments, algorithm="winograd")
+
+
+def test_it_is_chosen_for_dense_layers_and_not_for_thin_ones():
+    def chosen(channels, outs, size, **arguments):
+        weight = np.zeros((outs, channels // arguments.get("groups", 1), 3, 3), "float32")
+        return fastconv.plan(weight, padding=1, **arguments).explain((channels, size, size)).algorithm
+
+    for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7)):
+        assert chosen(channels, channels, size) == "winograd"
+    for channels, outs, size, groups in ((1, 1, 200, 1), (32, 32, 56, 32), (1, 8, 28, 1)):
+        assert chosen(channels, outs, size, groups=groups) != "winograd"
+    assert chosen(64, 64, 56, precision="strict") != "winograd"
+
+
+def test_packing_counts_where_weights_are_used_once():
+    shape, weight_shape = (512, 7, 7), (512, 512, 3, 3)
+    plan = fastconv.plan(np.zeros(weight_shape, "float32"), padding=1)
+    assert plan.explain(shape).algorithm == "winograd"
+    assert fastconv.explain(shape, weight_shape, padding=1).algorithm != "winograd"
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_and_transposed_convolutions_use_it(groups):
+    x, weight = normal((64, 30, 30), "float32"), normal((64, 64 // groups, 3, 3), "float32", 1)
+    plan = fastconv.plan(weight, padding=1, groups=groups, transposed=True)
+    assert "winograd" in plan.explain(x.shape).algorithm
+    y = plan(x)
+    expected = fastconv.conv_transpose2d(x, weight, padding=1, groups=groups, precision="strict")
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-3)
+    grad_x, _, _ = fastconv.conv_backward(y, x, weight, padding=1, groups=groups)
+    expected, _, _ = fastconv.conv_backward(y, x, weight, padding=1, groups=groups, precision="strict")
+    np.testing.assert_allclose(grad_x, expected, rtol=0, atol=0.1)
+
+
+def test_no_allocation_with_out():
+    """Beyond small objects: neither arrays nor workspaces."""
+    import tracemalloc
+
+    x, weight = normal((64, 28, 28), "float32"), normal((64, 64, 3, 3), "float32", 1)
+    plan = fastconv.plan(weight, padding=1, algorithm="winograd")
+    out = plan(x)
+    plan(x, out)
+    tracemalloc.start()
+    plan(x, out)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4096
+
+
+@pytest.mark.parametrize("h", [1, 2, 4, 5])
+@pytest.mark.parametrize("w", [1, 3, 6, 7])
+def test_smallest_images(h, w):
+    x, weight = normal((3, h, w), "float64"), normal((4, 3, 3, 3), "float64", 1)
+    y = fastconv.conv2d(x, weight, padding=2, algorithm="winograd")
+    assert share(y, x, weight, padding=2) <= SHARE["float64"]
+
+
+def test_integers_are_exact_with_four_points(restricted):
+    """Halves are exact: the whole way through F(2, 3) to the bit."""
+    restricted((1, 4))
+    x, weight = integers((2, 9, 23, 18), "float32", 0), integers((21, 9, 3, 3), "float32", 1)
+    y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+    np.testing.assert_array_equal(y, fastconv.conv2d(x, weight, padding=1, algorithm="reference"))
