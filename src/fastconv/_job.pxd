@@ -30,6 +30,8 @@ cdef struct Axis:
     int64_t bias
     int64_t points          # winograd: values that `tile` outputs are made of; 1 where the axis is left as it is
     int64_t tile
+    int64_t phases          # winograd: convolutions of every n-th output, which the dilation makes of it,
+    int64_t last            # of which so many have `out` outputs, the others one less
 
 
 cdef struct Job:
@@ -104,6 +106,7 @@ cdef struct Job:
     int64_t value_pitch     # elements from one point's transformed input to the next's,
     int64_t value_panel     # from one panel of it to the next,
     int64_t row_pitch       # and from one point to the next in a transformed row
+    int64_t values_in_place  # blocks of whole tiles away from the borders are transformed where they lie
     int64_t value_channels  # channels that are staged at once
     int64_t part_tiles      # channel tiles whose products are kept at once
     int64_t values_at       # parts of the workspace

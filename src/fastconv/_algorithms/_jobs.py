@@ -120,6 +120,8 @@ def _axis(line, block, run, tables):
         bias=line.bias or 0,
         points=1,
         tile=1,
+        phases=1,
+        last=1,
     )
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from .. import _driver, _isa
 from ._jobs import Tables, job
-from ._lines import VECTOR, balanced
+from ._lines import VECTOR, Line, balanced
 from ._tiled import DIRECT, SERIAL_FLOPS, contiguous_layout, shape_of
 from ._tiles import PACKED, even_rows
-from ._tiling import BLOCK, SECONDS, STAGE_ELEMENT, STAGE_ROW, STAGE_VECTOR, TILE, Tiling, fetch_cost, workspace
+from ._tiling import BLOCK, SECONDS, STAGE_ELEMENT, STAGE_ROW, STAGE_VECTOR, TILE, Tiling, fetch_cost, in_place, workspace
 
 
 class Form(NamedTuple):
@@ -33,7 +33,7 @@ class Form(NamedTuple):
         return _kernel_transform(self)
 
 
-FORMS = (Form(1, 1, 1), Form(3, 4, 6), Form(3, 2, 4), Form(5, 2, 6))
+FORMS = (Form(1, 1, 1), Form(2, 2, 3), Form(3, 4, 6), Form(3, 2, 4), Form(5, 2, 6))
 
 
 @lru_cache(8)
@@ -73,18 +73,18 @@ class Winograd:
             taps = geometry.kernel[axis]
             if taps not in {form.taps for form in FORMS}:
                 return f"it has no transform for {taps} taps"
-            if geometry.stride[axis] > 1 or geometry.dilation[axis] > 1:
-                return "stride and dilation must be 1"
+            if geometry.stride[axis] > 1:
+                return f"the stride is {geometry.stride[axis]}"
         if prod(geometry.kernel[1:]) == 1:
             return "a kernel of one tap has nothing to save"
         return None
 
     def cost(self, geometry, threads):
         """Rounding errors count for something, too."""
-        return best(shape_of(geometry, contiguous_layout(geometry), 1)).cost * WORTH
+        return best(_shape(geometry, contiguous_layout(geometry), 1)).cost * WORTH
 
     def packing_cost(self, geometry):
-        cut = best(shape_of(geometry, contiguous_layout(geometry), 1))
+        cut = best(_shape(geometry, contiguous_layout(geometry), 1))
         values = prod(geometry.convolution.weight_shape[:2]) * geometry.kernel[0] * prod(f.points for f in cut.forms)
         return DIRECT.packing_cost(geometry) + values * TRANSFORM_WEIGHT * SECONDS
 
@@ -95,8 +95,8 @@ class Winograd:
         return packed
 
     def task(self, geometry, layout, threads):
-        shape = shape_of(geometry, layout, threads)
-        cut = best(shape._replace(threads=1))
+        shape = _shape(geometry, layout, threads)
+        cut = best(shape)
         tables = Tables()
         fields, elements = winograd_job(geometry, layout, shape, cut, tables)
         return _driver.Task(
@@ -112,6 +112,50 @@ class Winograd:
 
 
 WINOGRAD = Winograd()
+
+
+def _shape(geometry, layout, threads):
+    """As the transforms see it: nothing is dilated along h and w."""
+    shape = shape_of(geometry, layout, threads)
+    d, h, w = shape.lines
+    if _folds(h, w):
+        h, w = _folded(w)
+    return shape._replace(lines=(d, _first_phase(h), _first_phase(w)))
+
+
+def _folds(h, w):
+    """Whether a dilated signal is an image with a phase in each column."""
+    return (
+        w.dilation > 1
+        and h.pointwise
+        and h.size == 1
+        and w.mode == "constant"
+        and not (w.size % w.dilation or w.out % w.dilation or w.before % w.dilation)
+    )
+
+
+def _folded(w):
+    """Such a signal as an image."""
+    step = w.dilation
+    steps = (stride and stride * step for stride in (w.x, w.y, w.add, w.bias))
+    out, kernel = w.out // step, w.kernel
+    h = Line(w.size // step, out, kernel, 1, 1, w.mode, w.before // step, out - 1 + kernel, *steps)
+    return h, w._replace(size=step, out=step, kernel=1, dilation=1, before=0, read=step)
+
+
+def _first_phase(line):
+    """The outputs 0, dilation, 2 dilation … of an axis, which read every `dilation`-th position of the input."""
+    step = line.dilation
+    steps = {name: stride and stride * step for name, stride in line._asdict().items() if name in ("y", "add", "bias")}
+    return line._replace(out=ceil(line.out / step), stride=step, **steps)
+
+
+def _in_place(shape, tiling):
+    return shape.lines[0].kernel == 1 and in_place(shape, tiling)
+
+
+def _phases(shape):
+    return prod(line.stride for line in shape.lines[1:])
 
 
 class Parts(NamedTuple):
@@ -162,8 +206,10 @@ def winograd_job(geometry, layout, shape, cut, tables):
     stage = tiling.stage(shape.lines)
     fields, _ = job(geometry, layout, shape, tiling, tables)
     parts = parts_of(shape, cut)
-    for axis, form in zip(fields["axis"][1:], cut.forms, strict=True):
-        axis |= dict(points=form.points, tile=form.outputs)
+    for axis, form, line, whole in zip(fields["axis"][1:], cut.forms, shape.lines[1:], geometry.out[1:], strict=True):
+        axis |= dict(points=form.points, tile=form.outputs, phases=line.stride, last=(whole - 1) % line.stride + 1)
+    fields["items"] *= _phases(shape)
+    fields["values_in_place"] = _in_place(shape, tiling)
     depth = shape.lines[0].kernel
     chunk = max(1, _isa.kernels.LONGEST_CHAIN // depth)
     rows = np.add.outer(np.arange(min(shape.c, chunk)) * stage.d.staged, stage.d.slots)
@@ -194,7 +240,7 @@ PANEL = 400.0  # starting it for one panel and channel tile,
 FINISH = 250.0  # and for each row of its tiles
 TRANSFORM_WEIGHT = 4.0  # making one transformed weight
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
-NEARLY = 1.05
+NEARLY = 1.02
 MOST_TILES = (16, 32, 64, 128)  # of a block
 MOST_PART = 1 << 17  # elements of products that are kept at once
 
@@ -247,7 +293,8 @@ def _cuts(shape, forms, block, size):
     tiles = ceil(shape.o / whole.channel_tile)
     products = prod(form.points for form in forms) * whole.tile_rows * whole.tile_lanes
     panels = ceil(block[1] // forms[0].outputs * (block[2] // forms[1].outputs) / whole.pixel_tile)
-    items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
+    blocks = (ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
+    items = shape.n * shape.groups * _phases(shape) * prod(blocks)
     for parts in {1, *(2**power for power in range(1, shape.threads.bit_length() + 2) if shape.threads > 1)}:
         block_tiles = balanced(tiles, max(1, tiles // parts))
         part = balanced(block_tiles, max(1, MOST_PART // (products * panels)))
@@ -265,9 +312,12 @@ def _block_cost(shape, cut):
     down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
     panels = ceil(down * along / tiling.pixel_tile)
     points = h.points * w.points
-    element = STAGE_VECTOR / lanes if shape.lines[2].x == 1 else STAGE_ELEMENT
+    line = shape.lines[2]
+    element = STAGE_VECTOR * line.stride / lanes if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
     staging = shape.c * stage.rows * (STAGE_ROW + stage.w.staged * element)
-    rows = shape.c * stage.rows * ceil(along / lanes) * w.points * ROW_POINT
+    if _in_place(shape, tiling):
+        staging *= 1 - prod(line.blocks_inside(part) for line, part in zip(shape.lines, tiling.block, strict=True))
+    rows = 0 if w.points == 1 else shape.c * stage.rows * ceil(along / lanes) * w.points * ROW_POINT
     pieces = panels * ceil(tiling.pixel_tile / lanes) + down * (ceil(along / lanes) - 1) + down
     columns = shape.c * stage.d.staged * pieces * points * COLUMN_POINT
     products = shape.c * depth

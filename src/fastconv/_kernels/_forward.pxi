@@ -58,7 +58,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
     cdef int64_t channel, channels, tap, i
     cdef bint placed
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    placed = job.zero_border or (job.in_place and lies_inside(job, block))
+    placed = job.zero_border or (job.in_place and lies_inside(job, block, job.tile_lanes))
     if placed:
         rows = <const int64_t*> job.placed_rows
         chain.row = job.axis[1].stride * job.axis[1].x

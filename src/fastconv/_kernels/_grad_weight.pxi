@@ -66,7 +66,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
         block.n = rest
 
         x = <const real*> job.x + block.n * job.x_n + (group * job.c + c) * job.x_c
-        if job.in_place and lies_inside(job, &block):
+        if job.in_place and lies_inside(job, &block, job.tile_lanes):
             task.x_at = <const int64_t*> job.placed_rows
             task.x_c = job.x_c
             task.x_row = job.axis[1].stride * job.axis[1].x

@@ -126,10 +126,10 @@ cdef inline real border(const Job* job, const Axis* axis, const real* row, int64
     return <real> job.padding_value if position < 0 else row[position * axis.x]
 
 
-cdef inline bint lies_inside(const Job* job, const Block* block) noexcept nogil:
-    """Whether the block reads no padding, and whole vectors from its last pixels stay within the input's memory."""
+cdef inline bint lies_inside(const Job* job, const Block* block, int64_t behind) noexcept nogil:
+    """Whether the block reads no padding, and so many elements behind its last one are within the input's memory."""
     cdef const Axis* axis
-    cdef int64_t i, start, stop, last = block.n * job.x_n + ((block.group + 1) * job.c - 1) * job.x_c + job.tile_lanes
+    cdef int64_t i, start, stop, last = block.n * job.x_n + ((block.group + 1) * job.c - 1) * job.x_c + behind
     for i in range(3):
         axis = &job.axis[i]
         start = block.first[i] * axis.stride - axis.before

@@ -14,18 +14,36 @@ infinity reach what they must and nothing else.
 """
 
 
-cdef void winograd(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
+cdef void winograd(const Job* whole, int64_t item, real* workspace, vector* sums) noexcept nogil:
+    """Dilated axes in phases: each is a convolution of its own, of every n-th output."""
+    cdef Job job = whole[0]
+    cdef int64_t i
+    for i in range(1, 3):
+        if whole.axis[i].phases > 1:
+            take_phase(&job, &job.axis[i], item % whole.axis[i].phases, sizeof(real))
+            item = item // whole.axis[i].phases
+    winograd_block(&job, item, workspace, sums)
+
+
+cdef inline void take_phase(Job* job, Axis* axis, int64_t phase, int64_t itemsize) noexcept nogil:
+    axis.out -= axis.last <= phase
+    axis.before -= phase
+    axis.head += phase * sizeof(int64_t)
+    job.y += phase * (axis.y // axis.phases) * itemsize
+    if job.add:
+        job.add += phase * (axis.add // axis.phases) * itemsize
+    if job.bias:
+        job.bias += phase * (axis.bias // axis.phases) * itemsize
+
+
+cdef void winograd_block(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
     cdef Block block
-    cdef const real* x
     cdef char* flags = <char*> (workspace + job.flags_at)
-    cdef int64_t channel = 0, channels, t, z, depths
+    cdef int64_t channels, t, z, depths
     locate(job, item, &block)
-    x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    while channel < job.c:
-        channels = bounded(job.c - channel, 0, job.value_channels)
-        stage(job, &block, x + channel * job.x_c, channels, <vector*> workspace)
-        transform_block(job, &block, workspace, channel, channels, <vector*> workspace)
-        channel += channels
+    if block.count[1] < 1 or block.count[2] < 1:
+        return  # of a phase with fewer outputs than others
+    transform_input_of(job, &block, workspace, <vector*> workspace)
     memset(flags, 0, block.tiles)
     depths = block.count[0]
     block.count[0] = 1
@@ -48,42 +66,76 @@ cdef inline int64_t tiles_of(const Axis* axis, int64_t outputs) noexcept nogil:
     return (outputs + axis.tile - 1) // axis.tile
 
 
-cdef void transform_block(
-    const Job* job, const Block* block, real* staged, int64_t first, int64_t channels, vector* as_vectors
+cdef void transform_input_of(const Job* job, const Block* block, real* workspace, vector* as_vectors) noexcept nogil:
+    """All channels of a block, staged some at a time or read where they lie."""
+    cdef const Axis* axis
+    cdef const real* x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
+    cdef int64_t channel = 0, channels, c, z, i
+    if job.values_in_place and reads_whole_tiles(job, block, 10 * sizeof(vector) // sizeof(real)):
+        for i in range(3):
+            axis = &job.axis[i]
+            x += (block.first[i] * axis.stride - axis.before) * axis.x
+        for c in range(job.c):
+            transform_plane(job, block, x + c * job.x_c, job.axis[1].stride * job.axis[1].x, c, workspace, as_vectors)
+        return
+    while channel < job.c:
+        channels = bounded(job.c - channel, 0, job.value_channels)
+        stage(job, block, x + channel * job.x_c, channels, <vector*> workspace)
+        for c in range(channels):
+            for z in range(job.axis[0].staged):
+                fill_behind(job, block, workspace + c * job.plane + z * job.axis[1].staged * job.row, as_vectors)
+                transform_plane(
+                    job, block, workspace + c * job.plane + z * job.axis[1].staged * job.row, job.row,
+                    (channel + c) * job.axis[0].staged + z, workspace, as_vectors,
+                )
+        channel += channels
+
+
+cdef inline bint reads_whole_tiles(const Job* job, const Block* block, int64_t behind) noexcept nogil:
+    """Whether nothing need be staged."""
+    return (
+        block.count[1] % job.axis[1].tile == 0 and block.count[2] % job.axis[2].tile == 0
+        and lies_inside(job, block, behind)
+    )
+
+
+cdef inline void fill_behind(const Job* job, const Block* block, real* plane, vector* as_vectors) noexcept nogil:
+    """Zeros behind what is staged, where tiles reach further than the outputs."""
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t height = h.tile * (tiles_of(h, block.count[1]) - 1) + h.points
+    cdef int64_t length = w.tile * (tiles_of(w, block.count[2]) - 1) + w.points
+    cdef int64_t i, j
+    for i in range(height):
+        for j in range(block.count[2] + w.kernel - 1 if i < block.count[1] + h.kernel - 1 else 0, length):
+            plane[i * job.row + j] = 0
+
+
+cdef inline void transform_plane(
+    const Job* job, const Block* block, const real* plane, int64_t step, int64_t product,
+    real* workspace, vector* as_vectors,
 ) noexcept nogil:
-    """The staged channels, to their places among the `values`."""
+    """One channel and depth, rows `step` apart, to its place among the `values`."""
     cdef const Axis* h = &job.axis[1]
     cdef const Axis* w = &job.axis[2]
     cdef int64_t down = tiles_of(h, block.count[1])
     cdef int64_t along = tiles_of(w, block.count[2])
-    cdef int64_t height = h.tile * (down - 1) + h.points
-    cdef int64_t length = w.tile * (along - 1) + w.points
-    cdef int64_t filled = block.count[1] + h.last_tap
-    cdef int64_t depths = job.axis[0].staged
-    cdef int64_t c, z, i, j
-    cdef real* rows = staged + job.rows_at
-    cdef real* plane
-    cdef real* row
-    for c in range(channels):
-        for z in range(depths):
-            plane = staged + c * job.plane + z * h.staged * job.row
-            row = plane
-            for i in range(height):
-                # whole tiles of output read behind what the output reads
-                for j in range(block.count[2] + w.last_tap if i < filled else 0, length):
-                    row[j] = 0
-                transform_row(w, row, rows + i * w.points * job.row_pitch, along, job.row_pitch, as_vectors)
-                row += job.row
-            transform_rows(
-                job, rows, down, along, staged + job.values_at + ((first + c) * depths + z) * job.pixel_tile, as_vectors
-            )
+    cdef real* rows = workspace + job.rows_at
+    cdef real* values = workspace + job.values_at + product * job.pixel_tile
+    cdef int64_t i
+    if w.points == 1:
+        transform_rows(job, plane, step, down, along, values, as_vectors)
+        return
+    for i in range(h.tile * (down - 1) + h.points):
+        transform_row(w, plane + i * step, rows + i * w.points * job.row_pitch, along, job.row_pitch, as_vectors)
+    transform_rows(job, rows, w.points * job.row_pitch, down, along, values, as_vectors)
 
 
 cdef void transform_row(
     const Axis* w, const real* row, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
 ) noexcept nogil:
-    if w.points == 1:
-        transform_row_by(1, 1, row, target, tiles, pitch, as_vectors)
+    if w.points == 3:
+        transform_row_by(3, 2, row, target, tiles, pitch, as_vectors)
     elif w.points == 4:
         transform_row_by(4, 2, row, target, tiles, pitch, as_vectors)
     elif w.tile == 2:
@@ -109,12 +161,11 @@ cdef inline void transform_row_by(
 
 
 cdef void transform_rows(
-    const Job* job, const real* rows, int64_t down, int64_t along, real* values, vector* as_vectors
+    const Job* job, const real* rows, int64_t step, int64_t down, int64_t along, real* values, vector* as_vectors
 ) noexcept nogil:
-    """Rows along h, tiles flattened: values[point, panel, this product, pixel]."""
+    """Rows, `step` apart, along h, with tiles flattened: values[point, panel, this product, pixel]."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t points = job.axis[2].points
-    cdef int64_t step = points * job.row_pitch
     cdef int64_t i, t, count, pixel = 0
     cdef real* panel = values
     for i in range(down):
@@ -141,6 +192,8 @@ cdef inline void transform_piece(
     if points == 1:
         for j in range(along):
             (<vector*> (values + j * pitch))[0] = (<const vector*> (rows + j * row_pitch))[0]
+    elif points == 3:
+        transform_piece_by(3, along, rows, step, row_pitch, values, pitch, as_vectors)
     elif points == 4:
         transform_piece_by(4, along, rows, step, row_pitch, values, pitch, as_vectors)
     else:
@@ -192,47 +245,47 @@ cdef void multiply_points(
     cdef int64_t points = job.axis[1].points * job.axis[2].points
     cdef int64_t size = job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef const real* weights
-    cdef int64_t point, k, length, outer, inner, outers, inners
+    cdef int64_t point, outer, inner, outers, inners
     outers, inners = (panels, count) if job.lanes_are_pixels else (count, panels)
     for point in range(points):
         weights = <const real*> job.transformed + (
             (block.group * points + point) * job.channel_tiles + first
         ) * job.products * job.channel_tile
-        k = 0
-        while k < job.products:
-            length = bounded(job.products - k, 0, job.chunk_products)
-            for outer in range(outers):
-                for inner in range(inners):
-                    if job.lanes_are_pixels:
-                        multiply_tile(
-                            job, weights + inner * job.products * job.channel_tile, values + outer * job.value_panel,
-                            k, length, products + ((inner * panels + outer) * points + point) * size,
-                        )
-                    else:
-                        multiply_tile(
-                            job, weights + outer * job.products * job.channel_tile, values + inner * job.value_panel,
-                            k, length, products + ((outer * panels + inner) * points + point) * size,
-                        )
-            k += length
+        for outer in range(outers):
+            for inner in range(inners):
+                if job.lanes_are_pixels:
+                    multiply_tile(
+                        job, weights + inner * job.products * job.channel_tile, values + outer * job.value_panel,
+                        products + ((inner * panels + outer) * points + point) * size,
+                    )
+                else:
+                    multiply_tile(
+                        job, weights + outer * job.products * job.channel_tile, values + inner * job.value_panel,
+                        products + ((outer * panels + inner) * points + point) * size,
+                    )
         values += job.value_pitch
 
 
-cdef inline void multiply_tile(
-    const Job* job, const real* weights, const real* panel, int64_t k, int64_t length, vector* sums
-) noexcept nogil:
+cdef inline void multiply_tile(const Job* job, const real* weights, const real* panel, vector* sums) noexcept nogil:
+    """Chain after chain."""
     cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
-    weights += k * job.channel_tile
-    panel += k // job.axis[0].kernel * job.axis[0].staged * job.pixel_tile
-    if job.lanes_are_pixels:
-        tile(
-            job.tile_rows, vectors, weights, <const int64_t*> job.value_weights, panel, <const int64_t*> job.value_rows,
-            length, sums, job.tile_lanes, k == 0,
-        )
-    else:
-        tile(
-            job.tile_rows, vectors, panel, <const int64_t*> job.value_rows, weights, <const int64_t*> job.value_weights,
-            length, sums, job.tile_lanes, k == 0,
-        )
+    cdef int64_t step = job.chunk_products // job.axis[0].kernel * job.axis[0].staged * job.pixel_tile
+    cdef int64_t k = 0, length
+    while k < job.products:
+        length = bounded(job.products - k, 0, job.chunk_products)
+        if job.lanes_are_pixels:
+            tile(
+                job.tile_rows, vectors, weights, <const int64_t*> job.value_weights,
+                panel, <const int64_t*> job.value_rows, length, sums, job.tile_lanes, k == 0,
+            )
+        else:
+            tile(
+                job.tile_rows, vectors, panel, <const int64_t*> job.value_rows,
+                weights, <const int64_t*> job.value_weights, length, sums, job.tile_lanes, k == 0,
+            )
+        weights += length * job.channel_tile
+        panel += step
+        k += length
 
 
 cdef bint transform_back(
@@ -323,6 +376,8 @@ cdef inline void back_along_h(
 ) noexcept nogil:
     if h.points == 1:
         back_along_h_by(1, 1, along, products, pitch, half)
+    elif h.points == 3:
+        back_along_h_by(3, 2, along, products, pitch, half)
     elif h.points == 4:
         back_along_h_by(4, 2, along, products, pitch, half)
     elif h.tile == 2:
@@ -352,6 +407,8 @@ cdef inline void back_along_w(
 ) noexcept nogil:
     if w.points == 1:
         back_along_w_by(1, 1, height, half, target, step, size, interleaved, junk)
+    elif w.points == 3:
+        back_along_w_by(3, 2, height, half, target, step, size, interleaved, junk)
     elif w.points == 4:
         back_along_w_by(4, 2, height, half, target, step, size, interleaved, junk)
     elif w.tile == 2:

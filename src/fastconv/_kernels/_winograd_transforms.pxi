@@ -1,7 +1,8 @@
-"""Winograd's transforms along one axis, of vectors in registers: F(2, 3), F(4, 3) and F(2, 5).
+"""Winograd's transforms along one axis, of vectors in registers: F(2, 2), F(2, 3), F(4, 3) and F(2, 5).
 
 `tile` outputs of a kernel of `taps` taps come from points = tile + taps - 1 products: with Toom and Cook, polynomials
-are multiplied at the points 0, 1, -1, infinity (four of them) or 0, ±INNER, ±OUTER, infinity (six).
+are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity (four), or 0, ±INNER, ±OUTER, infinity
+(six).
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
 points here are multiples of 1/8 with the smallest measured error (docs/accuracy.md).
 """
@@ -22,7 +23,10 @@ cdef enum:
 cdef inline void transform_input(int points, vector* x) noexcept nogil:
     """In place."""
     cdef vector t, u
-    if points == 4:
+    if points == 3:
+        x[0] = x[1] - x[0]
+        x[2] = x[2] - x[1]
+    elif points == 4:
         t = x[1]
         u = x[2]
         x[0] = u - x[0]
@@ -54,7 +58,10 @@ cdef inline void transform_input(int points, vector* x) noexcept nogil:
 cdef inline void transform_output(int points, int tile, vector* x) noexcept nogil:
     """In place: the first `tile` vectors."""
     cdef vector s, t, d, e
-    if points == 4:
+    if points == 3:
+        x[0] += x[1]
+        x[1] += x[2]
+    elif points == 4:
         s = x[1] + x[2]
         d = x[1] - x[2]
         x[0] += s
