@@ -58,11 +58,16 @@ def problems(draw):
     """x, weight, bias, add and the arguments of a convolution that Winograd takes."""
     rank = draw(st.sampled_from([1, 2, 2, 2, 3]))
     dtype = draw(st.sampled_from(["float32", "float64"]))
-    plane = draw(st.sampled_from([(1, 3), (3, 1), (3, 3), (3, 3), (5, 5), (3, 5), (1, 5)])) if rank > 1 else (3,)
+    planes = [(1, 3), (3, 1), (3, 3), (3, 3), (5, 5), (3, 5), (1, 5), (2, 2), (1, 2)]
+    plane = draw(st.sampled_from(planes)) if rank > 1 else (3,)
     depth = (draw(st.integers(1, 3)),) * (rank == 3)
     kernel = depth + plane
     pads = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in kernel)
-    size = tuple(max(1, k - sum(p), draw(st.integers(1, 20))) for k, p in zip(kernel, pads, strict=True))
+    dilation = tuple(draw(st.sampled_from([1, 1, 2, 3])) for _ in kernel)
+    size = tuple(
+        max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, 20)))
+        for k, d, p in zip(kernel, dilation, pads, strict=True)
+    )
     groups, channels, outs = draw(st.integers(1, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 40))
     mode = draw(st.sampled_from(list(NUMPY_MODES)))
     arguments = {
@@ -70,13 +75,11 @@ def problems(draw):
         "padding_mode": mode,
         "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
         "groups": groups,
+        "dilation": dilation,
+        "stride": (draw(st.integers(1, 2)),) * len(depth) + (1,) * len(plane),
         "flip_kernel": draw(st.booleans()),
         "activation": draw(st.sampled_from([None, "relu"])),
     }
-    if depth:
-        arguments |= {"stride": (draw(st.integers(1, 2)), 1, 1), "dilation": (draw(st.integers(1, 2)), 1, 1)}
-        reach = arguments["dilation"][0] * (depth[0] - 1) + 1
-        size = (max(size[0], reach - sum(pads[0])), *size[1:])
     seed = draw(st.integers(0, 999))
     batch = draw(st.sampled_from([(), (2,)]))
     x, weight = (
@@ -107,7 +110,7 @@ def test_every_transform_and_role(restricted, points, pixels, tiles, problem):
     x, weight, bias, add, arguments = problem
     if points == (1, 4) and 5 in weight.shape[2:]:
         return  # there is no such transform
-    restricted(points, pixels, tiles)
+    restricted((*points, 3), pixels, tiles)
     plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
     assert share(plan(x, add=add), x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
     assert plan.explain(x.shape).kernel.endswith("pixels" if pixels else "channels")
@@ -156,7 +159,7 @@ def test_the_bound_for_every_kind_of_data(kind, kernel, dtype):
         assert share(y, x, weight, padding="same") <= BOUND[dtype] / 4
 
 
-@pytest.mark.parametrize("points", [4, 6])
+@pytest.mark.parametrize("points", [3, 4, 6])
 def test_transforms_are_a_convolution(points):
     """A' [(G g) * (B' d)] in exact arithmetic, with what the kernels do to unit vectors for A and B."""
     for form in _winograd.FORMS:
@@ -186,15 +189,16 @@ def test_threads_do_not_change_bits_not_even_beside_nan(shape, threads):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_reaches_its_receptive_field(rank, dtype, bad):
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_what_is_not_finite_reaches_its_receptive_field(rank, dtype, bad, dilation):
     x, weight = normal((2, 6, *[11] * rank), dtype), normal((40, 3, *[3] * rank), dtype, 1)
     bias = normal(40, dtype, 2)
     x[(1, 4, *[5] * rank)] = bad
-    arguments = {"padding": 1, "groups": 2}
+    arguments = {"padding": dilation, "dilation": dilation, "groups": 2}
     y = fastconv.conv(x, weight, bias, **arguments, algorithm="winograd")
     expected = fastconv.conv(x, weight, bias, **arguments, algorithm="reference")
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
-    assert not np.isfinite(y[(1, slice(20, None), *[slice(4, 7)] * rank)]).any()
+    assert not np.isfinite(y[(1, slice(20, None), *[slice(5 - dilation, 6 + dilation, dilation)] * rank)]).any()
 
 
 def test_weights_that_are_not_finite():
@@ -224,7 +228,6 @@ def test_nan_does_not_reach_across_what_is_stale():
 
 DECLINED = {
     "stride": ({"stride": 2}, (3, 3), "stride"),
-    "dilation": ({"dilation": (1, 2)}, (3, 3), "dilation"),
     "strict": ({"precision": "strict"}, (3, 3), "strict"),
     "one tap": ({}, (1, 1), "one tap"),
     "many taps": ({}, (3, 7), "7 taps"),
@@ -285,6 +288,17 @@ def test_no_allocation_with_out():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4096
+
+
+@pytest.mark.parametrize("dilation", [2, 4, 7, 8])
+@pytest.mark.parametrize("size", [1, 8, 40, 333, 2000])
+def test_dilated_signals(size, dilation):
+    """Those of a multiple of the dilation are images with a phase in each column."""
+    x, weight = normal((5, size), "float64"), normal((20, 5, 3), "float64", 1)
+    bias, add = normal((20, size), "float64", 2), normal((20, size), "float64", 3)
+    plan = fastconv.plan(weight, bias, padding="same", dilation=dilation, algorithm="winograd")
+    y = plan(x, add=add)
+    assert share(y, x, weight, bias, add, padding="same", dilation=dilation) <= SHARE["float64"]
 
 
 @pytest.mark.parametrize("h", [1, 2, 4, 5])

@@ -33,16 +33,12 @@ def even_rows(count, most):
     return min(range(most // 2, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
 
 
-def _packed_sizes(shape, block):
+def _both_roles(shape, block):
     """Either role; pixels as rows also so that no tile lies on two rows of the image."""
     lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
     dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
     pixels = sorted({even_rows(block[1] * block[2], most), dividing})
     return [(True, even_rows(shape.o, most), lanes), *((False, rows, lanes) for rows in pixels)]
-
-
-def _shifted_sizes(shape, block):
-    return _packed_sizes(shape, block)[:1]
 
 
 def _strip_sizes(shape, block):
@@ -110,8 +106,8 @@ def _aligned_loads(tiling, shape, vectors):
     return tiling.tile_rows / 2 + vectors
 
 
-def _unaligned_loads(tiling, shape, vectors):
-    return tiling.tile_rows / 2 + 2 * vectors
+def _shifted_loads(tiling, shape, vectors):
+    return tiling.tile_rows / 2 + (2 * vectors if tiling.lanes_are_pixels else vectors)
 
 
 def _band_loads(tiling, shape, vectors):
@@ -132,9 +128,9 @@ def _channelwise_loads(tiling, shape, vectors):
     return (tiling.tile_rows + 1) * vectors
 
 
-PACKED = Kind("packed", _packed_sizes, _flattened, _aligned_loads, packed=True)
+PACKED = Kind("packed", _both_roles, _flattened, _aligned_loads, packed=True)
 # Pixels along a row as it lies and on into the next one: each tap reads them shifted
-SHIFTED = Kind("shifted", _shifted_sizes, _as_they_lie, _unaligned_loads)
+SHIFTED = Kind("shifted", _both_roles, _as_they_lie, _shifted_loads)
 # The same, of few channels and many pixels
 STRIP = SHIFTED._replace(name="strip", sizes=_strip_sizes)
 BAND = Kind("band", _band_sizes, _row_by_row, _band_loads, row_wise=True)

@@ -26,8 +26,10 @@ PACK_PIECE = 5.0  # starting a piece of a panel's row
 PACK_VECTOR = 2.5  # copying one vector of it
 STORE_VECTOR = 2.0  # finishing one vector of output
 STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
+STORE_TURNED = 0.9  # or whose neighbours lie in other vectors
 STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
+STRETCH = 150.0  # starting a few vectors of a tile of image rows
 BLOCK = 250.0  # starting a block
 NEAR_WEIGHTS = 12 << 20  # bytes of weights that stay in a cache from one block to the next
 FAR_LINE = 3.0  # fetching 64 bytes of those that do not
@@ -195,7 +197,8 @@ def _block_cost(shape, tiling):
 
     steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), 4)
     multiply = shape.c * shape.taps * _live(shape, tiling) * steps
-    flush = shape.chains * (TILE + 2 * tiling.tile_rows * vectors)
+    starts = STRETCH * ceil(vectors / _isa.kernels.VECTORS_OF_BAND) if tiling.kind.row_wise else TILE
+    flush = shape.chains * (starts + 2 * tiling.tile_rows * vectors)
     tiles = pixel_tiles * tiling.block_tiles * (multiply + flush + _store_cost(shape, tiling, stage, width))
     pack = 0
     if tiling.kind.packed:
@@ -217,7 +220,8 @@ def _store_cost(shape, tiling, stage, width):
     """Of the last pass over one tile."""
     outputs = tiling.tile_rows * tiling.tile_lanes
     if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
-        return STORE_ELEMENT * outputs
+        turned = (shape.y_o if tiling.lanes_are_pixels else shape.lines[2].y) == 1
+        return (STORE_TURNED if turned else STORE_ELEMENT) * outputs
     if tiling.kind.row_wise and shape.chains == 1:
         return 0  # summed where the output is to lie
     pieces = tiling.tile_rows * (1 + tiling.pixel_tile / stage.row if tiling.lanes_are_pixels else 1)

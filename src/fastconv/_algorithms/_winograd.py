@@ -17,7 +17,18 @@ from ._jobs import Tables, job
 from ._lines import VECTOR, Line, balanced
 from ._tiled import DIRECT, SERIAL_FLOPS, contiguous_layout, shape_of
 from ._tiles import PACKED, even_rows
-from ._tiling import BLOCK, SECONDS, STAGE_ELEMENT, STAGE_ROW, STAGE_VECTOR, TILE, Tiling, fetch_cost, in_place, workspace
+from ._tiling import (
+    BLOCK,
+    SECONDS,
+    STAGE_ELEMENT,
+    STAGE_ROW,
+    STAGE_VECTOR,
+    TILE,
+    Tiling,
+    fetch_cost,
+    in_place,
+    workspace,
+)
 
 
 class Form(NamedTuple):

@@ -58,7 +58,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
     cdef int64_t channel, channels, tap, i
     cdef bint placed
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    placed = job.zero_border or (job.in_place and lies_inside(job, block, job.tile_lanes))
+    placed = job.zero_border or (job.in_place and lies_inside(job, block, read_behind(job, block)))
     if placed:
         rows = <const int64_t*> job.placed_rows
         chain.row = job.axis[1].stride * job.axis[1].x
@@ -92,6 +92,14 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
                 tiles(job, block, &chain, base, workspace + job.panel_at, sums)
             tap += job.chunk_taps
         channel += job.chunk_channels
+
+
+cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nogil:
+    """Elements that are read in place behind the last one of a block: those of its last tile that are no pixels."""
+    cdef int64_t row = job.axis[1].stride * job.axis[1].x if block.count[1] > 1 else 0
+    if job.packed or job.band:
+        return job.tile_lanes
+    return job.pixel_tile - 1 - ((block.count[1] - 1) * row + block.count[2] - 1) % job.pixel_tile
 
 
 cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
@@ -160,6 +168,18 @@ cdef void tiles(
     tile.width = block.count[2]
     tile.row = whole.row if block.count[1] > 1 and not job.packed else tile.width
     total = (block.count[1] - 1) * tile.row + tile.width
+    if not (job.packed or job.skips or job.lanes_are_pixels):  # what the vectors run along stays in cache: weights
+        tile.in_output = False
+        for t in range(block.tiles):
+            slot = t
+            pixel = 0
+            while pixel < total:
+                tile.pixel = pixel
+                tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
+                multiply(job, block, &chain, &tile, block.tile + t, base + pixel, <const real*> NULL, sums, slot)
+                slot += block.tiles
+                pixel += job.pixel_tile
+        return
     pixel = 0
     while pixel < total:
         tile.pixel = pixel
@@ -256,7 +276,8 @@ cdef inline void multiply(
         )
     else:
         tile(
-            job.tile_rows, piece.vectors, pixels, <const int64_t*> job.panel_rows,
+            job.tile_rows, piece.vectors,
+            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows,
             weight, chain.weights, chain.length, sums, piece.step, chain.first,
         )
     if chain.last and (not piece.in_output or job.bias or job.activation):
