@@ -3,6 +3,8 @@
 How the work is cut depends on shapes and layout, never on threads, so the bits do not either.
 """
 
+from dataclasses import replace
+from itertools import accumulate
 from math import ceil, prod
 
 import numpy as np
@@ -62,6 +64,8 @@ def grad_weight(geometry, x, grad_output):
         total = parts[0]
     else:
         total = _total(_rounds(task, x, grad_output, parts, rounds), convolution.dtype)
+    if task.kernel == "winograd" and not np.isfinite(total).all():  # transforms spread what is not finite
+        return grad_weight(replace(convolution, precision="strict").at(x.shape), x, grad_output)
     if convolution.flip_kernel:
         total = np.ascontiguousarray(np.flip(total, tuple(range(2, total.ndim))))
     return total
@@ -92,8 +96,11 @@ def _task(geometry, layout, threads):
     cut = cheapest_cut(g, axes)
     tables = Tables()
     own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
+    fields_of_axes = axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables)
+    for axis, (positions, points) in zip(fields_of_axes[1:], cut.transforms):
+        axis |= dict(tile=positions, points=points)
     fields = job_of(layout) | dict(
-        axis=axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables),
+        axis=fields_of_axes,
         n=g.n,
         groups=g.groups,
         c=g.c,
@@ -198,7 +205,44 @@ def _channelwise(geometry, layout, axes, cut, tables):
     return fields, sums_at + 2 * prod(geometry.kernel) * cut.channels
 
 
-_FIELDS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise}
+def _winograd(geometry, layout, axes, cut, tables):
+    fields, columns_at = _staged(geometry, layout, axes, cut, tables)
+    lanes = _isa.kernels.LANES[geometry.convolution.dtype.name]
+    pitch = ceil(cut.c / lanes) * lanes
+    wide = ceil(cut.o / (2 * lanes)) * 2 * lanes
+    (tall, h_points), (long, w_points) = cut.transforms
+    _, height, width = cut.block
+    points, depth, taps = h_points * w_points, geometry.kernel[0], prod(geometry.kernel)
+    tiles = height // tall * (width // long)
+    x_plane, g_plane, kept_plane = (size + VECTOR for size in (tiles * pitch, tiles * 2 * lanes, cut.c * 2 * lanes))
+    sizes = (
+        _aligned(cut.stage.plane * pitch + SLACK),
+        _aligned(height * width * wide + SLACK),
+        _aligned(depth * points * x_plane + SLACK),
+        _aligned(points * g_plane * (wide // (2 * lanes)) + SLACK),
+        _aligned((cut.c * taps + lanes) * 2 * lanes),
+    )
+    _, g_columns_at, values_at, products_at, outputs_at, end = accumulate(sizes, initial=0)
+    fields |= dict(
+        in_place=False,
+        row_tiles=1,
+        tile_rows=cut.rows,
+        row_of=tables(np.arange(cut.c * taps)),
+        pitch=pitch,
+        value_pitch=x_plane,
+        value_panel=g_plane,
+        row_pitch=kept_plane,
+        columns_at=columns_at,
+        g_columns_at=g_columns_at,
+        values_at=values_at,
+        products_at=products_at,
+        outputs_at=outputs_at,
+        sums_at=columns_at + end,
+    )
+    return fields, columns_at + end + _aligned(depth * points * kept_plane * (wide // (2 * lanes)))
+
+
+_FIELDS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise, "winograd": _winograd}
 
 
 def _aligned(elements):

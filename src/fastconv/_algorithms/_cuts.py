@@ -19,7 +19,11 @@ ITEM_FLOPS = 2_000_000_000  # nobody looks for signals in the midst of an item
 ITEMS = 16  # of work, wanted at least: a few threads get even shares
 STAGED_BYTES = 1 << 18  # of input that an item stages at a time
 KEPT_BYTES = 1 << 18  # of sums that it keeps
+KEPT_VALUES = 1 << 19  # or of transformed ones
 PARTS_BYTES = 1 << 21  # of parts that are added up
+
+MOST_TILES = 64  # of a block
+TRANSFORMS = {1: (1, 1), 3: (4, 6)}  # taps → positions of a tile, and points that it is transformed into
 
 # Costs, in cycles
 DOTS = 1.4  # one vector multiply-add of two loaded operands
@@ -29,6 +33,7 @@ OUTER = 1.1  # one vector multiply-add of an outer product
 STAGE_ROW = 15.0  # finding a row of input, and its borders
 STAGE_ELEMENT = 0.16  # copying one element of it, of every `stride`-th one
 GATHER = 2.0  # copying one element that does not lie beside its neighbour
+POINT = 8.0  # transforming a vector of one point
 ITEM = 600.0  # what a block costs beside
 
 
@@ -76,6 +81,7 @@ class Cut(NamedTuple):
     o: int  # channels of an item, within a group
     c: int
     rows: object  # of a tile of sums: their number, or `Rows`
+    transforms: tuple = ()  # (positions, points) of a tile along h and w
     taps: int = 0  # that are summed at once
     over_rows: bool = False  # the rows are those of the kernel, else output channels
     channels: int = 1  # of a depthwise convolution that an item has
@@ -178,7 +184,50 @@ def _channelwise(geometry, axes):
     )
 
 
-FORMS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise}
+def _winograd(geometry, axes):
+    """Outer products of tiles that are transformed along h and w."""
+    g, (d, h, w) = geometry, axes
+    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    lanes = kernels.LANES[dtype.name]
+    transforms = [TRANSFORMS.get(line.kernel) for line in (h, w)]
+    if (
+        g.convolution.precision == "strict"
+        or None in transforms
+        or h.kernel == w.kernel == 1
+        or any(line.stride > 1 or line.dilation > 1 for line in (h, w))
+    ):
+        return
+    (tall, h_points), (long, w_points) = transforms
+    down, along = ceil(h.out / tall), ceil(w.out / long)
+    width = balanced(along, MOST_TILES)
+    block = (1, balanced(down, max(1, MOST_TILES // width)) * tall, width * long)
+    points, tiles = h_points * w_points, block[1] // tall * width
+    o = balanced(g.o, 4 * lanes)
+    wide = ceil(o / (2 * lanes)) * 2 * lanes
+    kept = points * d.kernel * wide * dtype.itemsize
+    c = min(g.c, ceil(balanced(g.c, max(lanes, KEPT_VALUES // kept)) / lanes) * lanes)
+    rows = even_rows(c, kernels.TILE_ROWS)
+    stage = Stage.of(axes, block)
+    items = g.groups * ceil(g.o / o) * ceil(g.c / c)
+    sums = ceil(c / rows) * (max(2 * rows, 4 + rows / 2) * tiles + 4 * rows + 20)
+    turned = stage.plane * c + prod(block) * wide
+    transformed = points * tiles * (d.kernel * ceil(c / lanes) + wide / lanes)
+    cycles = points * d.kernel * ceil(o / (2 * lanes)) * sums * OUTER + turned * TURN + transformed * POINT + ITEM
+    count = blocks(g, axes, block)
+    flushed = ceil(count / FLUSH) * points * d.kernel * c * wide / lanes
+    yield Cut(
+        form="winograd",
+        block=block,
+        stage=stage,
+        o=o,
+        c=c,
+        rows=rows,
+        transforms=tuple(transforms),
+        cost=items * (count * cycles + flushed * POINT),
+    )
+
+
+FORMS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise, "winograd": _winograd}
 
 
 def cheapest_cut(geometry, axes):

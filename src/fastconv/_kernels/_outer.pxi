@@ -38,6 +38,9 @@ cdef void outer_products(
                 bounded(task.o - t * width, 0, width), block.count[2],
                 g_columns + (t * positions + h * block.count[2]) * width, width, sums,
             )
+    if job.axis[1].points > 1 or job.axis[2].points > 1:
+        winograd_products(job, block, task, columns, result, sums)
+        return
     first = 0
     while first < positions:
         length = bounded(positions - first, 0, job.chunk_taps)
