@@ -9,4 +9,5 @@
 `rounds`   how `compare` takes its times
 `memory`   working memory, measured in a process of its own
 `report`   `compare`'s tables and picture
+`accuracy` rounding errors: the tables of docs/accuracy.md
 """

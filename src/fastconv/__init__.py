@@ -2,8 +2,8 @@
 
 `conv1d`, `conv2d`, `conv3d` and `conv` convolve, `conv_transpose1d` and its like do so transposed, and `conv_backward`
 and `conv_transpose_backward` give their gradients; `plan` prepares a convolution that is called often; `explain` and
-`show_config` tell how and on what it is computed. `Conv2d` and its like hold parameters that are learned; `Sequential`
-chains them.
+`show_config` tell how and on what it is computed, and `tune` measures how it is fastest. `Conv2d` and its like
+hold parameters that are learned; `Sequential` chains them.
 """
 
 from . import conventions, initializers
@@ -44,6 +44,7 @@ from .layers import (
     Parameter,
     Sequential,
 )
+from .tuning import Tuning, forget_tuning, load_tuning, tune
 
 __all__ = [
     "SGD",
@@ -62,6 +63,7 @@ __all__ = [
     "Parameter",
     "Plan",
     "Sequential",
+    "Tuning",
     "__version__",
     "conv",
     "conv1d",
@@ -77,11 +79,14 @@ __all__ = [
     "conv_transpose_output_shape",
     "conventions",
     "explain",
+    "forget_tuning",
     "get_num_threads",
     "initializers",
+    "load_tuning",
     "load_weights",
     "num_threads",
     "plan",
     "set_num_threads",
     "show_config",
+    "tune",
 ]

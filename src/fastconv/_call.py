@@ -43,7 +43,7 @@ def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
     """The `Tasks` of these arguments, for one shape of input and few strides."""
 
     def make():
-        return tasks_of(rank, weight_shape, bias_shape, types, arguments, once=True)
+        return tasks_of(rank, weight_shape, bias_shape, types, arguments)
 
     return kept((rank, x_shape, weight_shape, bias_shape, types), arguments, make)
 

@@ -1,6 +1,7 @@
 """What this installation is and what it would use: for bug reports, and to see that it uses what was meant."""
 
 from fastconv import _cpu, _isa, _openmp, _threads
+from fastconv._algorithms import _outcomes
 from fastconv._version import __version__
 
 __all__ = ["show_config"]
@@ -23,6 +24,7 @@ def _facts():
             "decided by": _threads.decided_by(),
             "limits": dict(_threads.limits),
         },
+        "tuning": {"outcomes in force": len(_outcomes.in_force().names)},
     }
 
 
@@ -36,7 +38,7 @@ def _lines(facts, indent=""):
 
 
 def show_config(mode="stdout"):
-    """Show the version, the compiler, OpenMP, the instruction sets and the threads, with what decided on them.
+    """Show the version, the compiler, OpenMP, the instruction sets, the threads with what decided on them, and tuning.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def show_config(mode="stdout"):
     >>> import fastconv
     >>> config = fastconv.show_config(mode="dicts")
     >>> list(config)
-    ['version', 'compiler', 'openmp', 'isa', 'threads']
+    ['version', 'compiler', 'openmp', 'isa', 'threads', 'tuning']
     >>> config["isa"]["in use"] in config["isa"]["available"]
     True
     """

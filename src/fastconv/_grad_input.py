@@ -33,7 +33,7 @@ def grad_input_tasks(geometry):
         max(axis.read, len(axis.head) + axis.size) if again else axis.size
         for again, axis in zip(repeats, geometry.maps, strict=True)
     )
-    return PhaseTasks(GradInput(forward, size[3 - convolution.rank :]), once=True)
+    return PhaseTasks(GradInput(forward, size[3 - convolution.rank :]))
 
 
 def grad_input(geometry, plan, grad_output):

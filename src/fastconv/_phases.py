@@ -206,12 +206,12 @@ class PreparedPhases(NamedTuple):
     parts: tuple  # the `Prepared` of the phases
 
     @classmethod
-    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, once):
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, outcomes):
         parts = []
         for phase in geometry.phases:
             add, out = (steps and _steps(steps, phase.target) for steps in (add_strides, out_strides))
             bias = bias_strides and _steps(bias_strides, phase.bias)
-            parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads, once))
+            parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads, outcomes))
         if None in parts:
             return None
         packing = tuple((phase.last_taps, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _activations
+from ._algorithms._outcomes import in_force
 from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contiguous_strides, is_plain, output, promote
 from ._blocks import convert
 from ._cache import Bounded
@@ -134,7 +135,7 @@ class Plan:
         """Of a transposed convolution: the forward convolution of one of its phases."""
         weight = phase.weight(phases.forward.convolution, self._weight)
         bias = None if self._bias is None else np.ascontiguousarray(self._bias[phase.bias])
-        return Plan(Tasks(phase.geometry.convolution, self.tasks.once), self._types, weight, bias)
+        return Plan(Tasks(phase.geometry.convolution, self.tasks.outcomes), self._types, weight, bias)
 
     def fill_between(self, phases, add, out):
         """Of a transposed convolution: fill `out` where none of its phases does."""
@@ -202,7 +203,7 @@ def plan_of(weight, bias, arguments, input_shape):
         raise TypeError(f"weight has dtype {weight.dtype}; wanted real numbers: complex ones are for the functions")
     bias = None if bias is None else as_real("bias", bias, types)
     bias_shape = None if bias is None else bias.shape
-    tasks = tasks_of(None, weight.shape, bias_shape, types, arguments)
+    tasks = tasks_of(None, weight.shape, bias_shape, types, arguments, in_force())
     input_shape = None if input_shape is None else as_shape("input_shape", input_shape)
     if input_shape is not None:
         tasks.geometry(input_shape)
@@ -216,10 +217,10 @@ def plan_of(weight, bias, arguments, input_shape):
     )
 
 
-def tasks_of(rank, weight_shape, bias_shape, types, arguments, **options):
+def tasks_of(rank, weight_shape, bias_shape, types, arguments, outcomes=None):
     """The `Tasks` of the operation that the arguments are those of."""
     operation, tasks = _OPERATIONS[type(arguments)]
-    return tasks(operation.parse(rank, weight_shape, bias_shape, types, arguments), **options)
+    return tasks(operation.parse(rank, weight_shape, bias_shape, types, arguments), outcomes)
 
 
 _OPERATIONS = {Arguments: (Convolution, Tasks), TransposedArguments: (Transposed, PhaseTasks)}

@@ -87,7 +87,7 @@ def with_arguments(like, fields):
         parameters = signature.parameters.values()
         place = {name: at for at, name in enumerate(signature.parameters)}
         defaults = [parameter.default for parameter in parameters]
-        required = defaults.count(inspect.Parameter.empty)
+        required = [at for at, default in enumerate(defaults) if default is inspect.Parameter.empty]
         most = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
         positional = [place[parameter.name] for parameter in first + shared]
         keywords = [(parameter.name, place[parameter.name]) for parameter in last]
@@ -101,7 +101,7 @@ def with_arguments(like, fields):
             if fits:
                 for name, value in kwargs.items():
                     values[place[name]] = value
-            if not fits or any(value is inspect.Parameter.empty for value in values[:required]):
+            if not fits or any(values[at] is inspect.Parameter.empty for at in required):
                 signature.bind(*args, **kwargs)  # raises
             return function(*[values[at] for at in positional], **{name: values[at] for name, at in keywords})
 

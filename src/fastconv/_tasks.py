@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
     geometry: Geometry
 
     @classmethod
-    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, once=False):
+    def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, outcomes=None):
         """None where batch axes cannot be walked as one. Strides are those of `Tasks.prepare`, none of them implied."""
         itemsize = geometry.convolution.dtype.itemsize
         x, add, out = (
@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
         if x is None or out is None or (add is None and add_strides is not None):
             return None
         bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
-        algorithm = choose(geometry, threads, once)
+        algorithm = choose(geometry, threads, outcomes)
         task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
         return cls(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
 
@@ -57,14 +57,17 @@ class Prepared(NamedTuple):
 
 
 class Tasks:
-    """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides."""
+    """What is prepared for one `Convolution`, kept for a bounded number of calls that differ in shape or strides.
+
+    `outcomes` are those of tuning that hold for a plan; None says that weights are packed for one call.
+    """
 
     prepared = staticmethod(Prepared.of)
 
-    def __init__(self, convolution, once=False):
+    def __init__(self, convolution, outcomes=None):
         self.convolution = convolution
-        self.once = once  # weights are packed for one call
-        limit = 4 if once else 64
+        self.outcomes = outcomes
+        limit = 4 if outcomes is None else 64
         self.ready = Bounded(limit)
         self._geometries = Bounded(limit)
         self._parts = Bounded(8)
@@ -85,17 +88,17 @@ class Tasks:
         `bias_strides` are always the same.
         """
         key = (x_shape, x_strides, add_strides, out_strides, threads)
-        found = self.ready.get(key) or _LARGE.get((self.convolution, key))
+        found = self.ready.get(key) or _LARGE.get((self.convolution, self.outcomes, key))
         if found is not None:
             return found
         geometry = self.geometry(x_shape)
         if out_strides is None:
             out_strides = contiguous_strides(geometry.out_shape, self.convolution.dtype.itemsize)
-        found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads, self.once)
+        found = self.prepared(geometry, x_strides, add_strides, out_strides, bias_strides, threads, self.outcomes)
         if found is None:
             return None
         if is_large(geometry):
-            return _LARGE.put((self.convolution, key), found)
+            return _LARGE.put((self.convolution, self.outcomes, key), found)
         return self.ready.put(key, found)
 
     def part(self, padding, bias_shape, outputs):
@@ -105,7 +108,8 @@ class Tasks:
         key = (padding, bias_shape, outputs)
         found = self._parts.get(key)
         if found is None:
-            found = Tasks(replace(self.convolution, padding=padding, bias_shape=bias_shape, outputs=outputs), self.once)
+            own = replace(self.convolution, padding=padding, bias_shape=bias_shape, outputs=outputs)
+            found = Tasks(own, self.outcomes)
             self._parts.put(key, found)
         return found
 

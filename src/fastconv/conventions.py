@@ -16,7 +16,8 @@ import numpy as np
 
 from ._arrays import as_array
 from ._errors import flag, integer, one_of
-from .layers._state import READERS, as_path, by_suffix, load_state, reading
+from ._files import as_path, reading
+from .layers._state import READERS, by_suffix, load_state
 
 __all__ = ["CONVENTIONS", "Convention", "convert_bias", "convert_weight", "load_weights"]
 

@@ -360,6 +360,6 @@ def explain(x_shape, weight_shape, *arguments, dtype="float32"):
     """
     weight_shape, x_shape = as_shape("weight_shape", weight_shape), as_shape("x_shape", x_shape)
     types = promote(dtype=np.dtype(dtype)).of_parts
-    tasks = Tasks(Convolution.parse(None, weight_shape, None, types, Arguments(*arguments)), once=True)
+    tasks = Tasks(Convolution.parse(None, weight_shape, None, types, Arguments(*arguments)))
     strides = contiguous_strides(x_shape, types.computed.itemsize)
     return Explanation.of(tasks.prepare(x_shape, strides, None, None, None, get_num_threads()))

@@ -129,7 +129,7 @@ class _Operation(NamedTuple):
             function = activation.function
             raise TypeError(f"activation={function!r} has no derivative; wanted a pair (function, derivative)")
         bias_shape = None if bias is None else bias.shape
-        tasks = tasks_of(None, weight.shape, bias_shape, types, arguments._replace(activation=None), once=True)
+        tasks = tasks_of(None, weight.shape, bias_shape, types, arguments._replace(activation=None))
         geometry = tasks.geometry(x.shape)
         if grad_output.shape != geometry.out_shape:
             raise ValueError(
@@ -142,11 +142,7 @@ class _Operation(NamedTuple):
             is_empty=not any(needs) or not grad_output.size,
             tasks=tasks,
             x_shape=x.shape,
-            adjoint=(
-                Tasks(geometry.forward.convolution, once=True)
-                if isinstance(geometry, Phases)
-                else grad_input_tasks(geometry)
-            ),
+            adjoint=Tasks(geometry.forward.convolution) if isinstance(geometry, Phases) else grad_input_tasks(geometry),
         )
 
     @property

@@ -22,6 +22,7 @@ from ._winograd import WINOGRAD
 TABLE = (DIRECT, IM2COL, WINOGRAD, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
+TIMED = {entry.name: entry for entry in TABLE if entry is not REFERENCE}  # what tuning chooses among
 
 
 def forced():
@@ -43,13 +44,18 @@ def declined(geometry):
     return {name: why for name, why in reasons.items() if why is not None}
 
 
-def choose(geometry, threads, once=False):
-    """The entry that runs: the one that is forced, else the cheapest; `once` says that weights are packed for one call.
+def choose(geometry, threads, outcomes=None):
+    """The entry that runs: the one that is forced, else the one that tuning found fastest, else the cheapest.
 
-    The number of threads decides only among entries that sum directly: they give the same bits.
+    `outcomes` are those of tuning. None says that weights are packed for one call: that counts then, and tuning has not
+    measured it. The number of threads decides only among entries that sum directly: they give the same bits.
     """
     name = geometry.convolution.algorithm
+    once = outcomes is None
     if name == "auto":
+        measured = None if once else outcomes.of(geometry)
+        if measured is not None:
+            return BY_NAME[measured]
         entries = [entry for entry in TABLE if entry.declines(geometry) is None]
         alone = min(
             entries, key=lambda entry: entry.cost(geometry, 1) + (entry.packing_cost(geometry) if once else 0.0)

@@ -7,11 +7,11 @@ writing fails.
 
 import os
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from .._arrays import as_array, cast
+from .._files import as_path, reading, replacing
 from ._parameter import FLOATS
 
 FORMAT = {"format": "fastconv state", "version": "1"}
@@ -63,18 +63,8 @@ def save(path, state):
     path = as_path("path", path)
     write = by_suffix(path, WRITERS)
     arrays = {name: _storable(f"state[{name!r}]", name, array) for name, array in state.items()}
-    place = os.path.realpath(path)  # where path is a link, what it points to is replaced
-    beside = f"{place}.{os.urandom(8).hex()}"
-    try:
-        with open(beside, "xb") as file:
-            write(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+    with replacing(path) as file:
+        write(file, arrays)
 
 
 def load(path):
@@ -90,19 +80,6 @@ def load(path):
         return {name: _storable(f"its entry {name!r}", name, array) for name, array in entries.items()}
 
 
-@contextmanager
-def reading(path):
-    """Whatever is wrong with a file, as a ValueError that names it; that it cannot be opened, as it is."""
-    with open(path, "rb"):
-        pass
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:  # what damaged files make libraries raise has no end
-        raise ValueError(f"cannot load {path!r}: {error}") from error
-
-
 def _storable(what, name, array):
     """`array` as what files hold, in C order and native byte order."""
     if not isinstance(name, str) or name in LABELS.values():
@@ -111,14 +88,6 @@ def _storable(what, name, array):
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{what} has dtype {array.dtype}; wanted float32 or float64")
     return array.astype(array.dtype.type, order="C", copy=False)
-
-
-def as_path(name, path):
-    """`path` as a string."""
-    try:
-        return os.fsdecode(path)
-    except TypeError:
-        raise TypeError(f"{name}={path!r} has type {type(path).__name__}; wanted a path") from None
 
 
 def by_suffix(path, table):
