@@ -214,6 +214,7 @@ def check_grad_weight(seed):
     print(seed, dtype, x.shape, x.strides, weight_shape, y.strides, arguments, flush=True)
     convolution = fastconv.plan(np.empty(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
     expected = reference(convolution, x, y)
+    allowed = {"float32": 1e-5, "float64": 1e-13}[dtype] * reference(convolution, abs(x), abs(y)).max()
     for form in forms_for(convolution, contiguous_layout(convolution)):
         with one_form(form) as patch:
             patch.setattr(_grad_weight, "np", Guarded(rng))
@@ -221,7 +222,8 @@ def check_grad_weight(seed):
             for threads in (1, 2):
                 print(form, threads, flush=True)
                 with fastconv.num_threads(threads):
-                    np.testing.assert_array_equal(_grad_weight.grad_weight(convolution, x, y), expected)
+                    result = _grad_weight.grad_weight(convolution, x, y)
+                np.testing.assert_allclose(result, expected, rtol=0, atol=allowed if form == "winograd" else 0)
     np.testing.assert_array_equal(x_memory, before[0])
     np.testing.assert_array_equal(y_memory, before[1])
 

@@ -252,6 +252,7 @@ def test_nothing_is_stuffed_with_zeros():
     x, weight = np.ones((4, 200, 200), "float32"), np.ones((4, 4, 4, 4), "float32")
     plan = fastconv.plan(weight, [1.0] * 4, stride=3, padding=1, activation="relu", transposed=True)
     out = plan(x)
+    plan(x, out)
     tracemalloc.start()
     plan(x, out)
     _, peak = tracemalloc.get_traced_memory()

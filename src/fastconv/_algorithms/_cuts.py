@@ -34,6 +34,7 @@ STAGE_ROW = 15.0  # finding a row of input, and its borders
 STAGE_ELEMENT = 0.16  # copying one element of it, of every `stride`-th one
 GATHER = 2.0  # copying one element that does not lie beside its neighbour
 POINT = 8.0  # transforming a vector of one point
+WORTH = 1.1  # what sums of transformed tiles must save
 ITEM = 600.0  # what a block costs beside
 
 
@@ -223,7 +224,8 @@ def _winograd(geometry, axes):
         c=c,
         rows=rows,
         transforms=tuple(transforms),
-        cost=items * (count * cycles + flushed * POINT),
+        chains=ceil(tiles / kernels.TRANSFORMED_CHAIN),
+        cost=items * (count * cycles + flushed * POINT) * WORTH,
     )
 
 

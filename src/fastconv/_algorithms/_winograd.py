@@ -1,8 +1,8 @@
 """Winograd convolution: fewer products for kernels of 3 and 5 taps at stride 1.
 
 Along h and w, tiles of `outputs` outputs are computed from `points` products each, as S. Winograd, "Arithmetic
-Complexity of Computations" (1980), and Lavin and Gray (2015) describe; along d the products are summed directly. Where a
-result is not finite, its block is computed once more without transforms.
+Complexity of Computations" (1980), and Lavin and Gray (2015) describe; along d the products are summed directly. Where
+a result is not finite, its block is computed once more without transforms.
 """
 
 from functools import lru_cache
@@ -222,7 +222,7 @@ def winograd_job(geometry, layout, shape, cut, tables):
     fields["items"] *= _phases(shape)
     fields["values_in_place"] = _in_place(shape, tiling)
     depth = shape.lines[0].kernel
-    chunk = max(1, _isa.kernels.LONGEST_CHAIN // depth)
+    chunk = max(1, _isa.kernels.TRANSFORMED_CHAIN // depth)
     rows = np.add.outer(np.arange(min(shape.c, chunk)) * stage.d.staged, stage.d.slots)
     fields |= dict(
         products=shape.c * depth,
@@ -333,7 +333,7 @@ def _block_cost(shape, cut):
     columns = shape.c * stage.d.staged * pieces * points * COLUMN_POINT
     products = shape.c * depth
     steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, 4)
-    chains = ceil(shape.c / max(1, _isa.kernels.LONGEST_CHAIN // depth))
+    chains = ceil(shape.c / max(1, _isa.kernels.TRANSFORMED_CHAIN // depth))
     multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
     back = tiling.tile_rows * vectors * (points + h.outputs * w.outputs) * BACK_POINT + PANEL + h.outputs * FINISH
     fetch = fetch_cost(shape, tiling, points / prod(form.taps for form in cut.forms))

@@ -21,7 +21,7 @@ cdef void winograd_products(
     cdef const real* x_values = columns + job.values_at
     cdef const real* g_values = columns + job.products_at
     cdef real* kept = <real*> sums
-    cdef int64_t t, i, k, first
+    cdef int64_t t, i, k, first, length
     cdef int64_t x_steps[CHAIN]
     cdef int64_t g_rows[CHAIN]
     if job.axis[1].points == 1:
@@ -37,12 +37,17 @@ cdef void winograd_products(
         for i in range(planes):
             first = 0
             while first < task.c:
-                tile[real, vector](
-                    bounded(task.c - first, 0, job.tile_rows), 2,
-                    x_values + i * job.value_pitch + first, x_steps,
-                    g_values + (t * points + i % points) * job.value_panel, g_rows,
-                    tiles, <vector*> (kept + (t * planes + i) * job.row_pitch + first * width), width, task.first,
-                )
+                k = 0
+                while k < tiles:
+                    length = bounded(tiles - k, 0, SHORT)
+                    tile[real, vector](
+                        bounded(task.c - first, 0, job.tile_rows), 2,
+                        x_values + i * job.value_pitch + first, x_steps + k,
+                        g_values + (t * points + i % points) * job.value_panel, g_rows + k,
+                        length, <vector*> (kept + (t * planes + i) * job.row_pitch + first * width), width,
+                        task.first and k == 0,
+                    )
+                    k += length
                 first += job.tile_rows
     if task.flush:
         for t in range(wide):

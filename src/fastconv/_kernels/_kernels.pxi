@@ -154,6 +154,7 @@ cdef block_function _grad_weight_float64 = grad_weight_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
+TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
 ROWS_OF_BAND = BAND_ROWS
 VECTORS_OF_BAND = BAND
