@@ -97,7 +97,7 @@ def _task(geometry, layout, threads):
     tables = Tables()
     own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
     fields_of_axes = axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables)
-    for axis, (positions, points) in zip(fields_of_axes[1:], cut.transforms):
+    for axis, (positions, points) in zip(fields_of_axes[1:], cut.transforms or ((1, 1),) * 2, strict=True):
         axis |= dict(tile=positions, points=points)
     fields = job_of(layout) | dict(
         axis=fields_of_axes,

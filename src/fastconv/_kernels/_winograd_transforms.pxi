@@ -4,7 +4,7 @@
 are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity (four), or 0, ±INNER, ±OUTER, infinity
 (six).
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
-points here are multiples of 1/8 with the smallest measured error (docs/accuracy.md).
+points here are multiples of 1/8, of whose like none measures clearly better (docs/accuracy.md).
 """
 
 cdef extern from *:
