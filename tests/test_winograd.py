@@ -63,7 +63,8 @@ def problems(draw):
     depth = (draw(st.integers(1, 3)),) * (rank == 3)
     kernel = depth + plane
     pads = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in kernel)
-    dilation = tuple(draw(st.sampled_from([1, 1, 2, 3])) for _ in kernel)
+    stride = tuple(draw(st.integers(1, 2)) if k == 3 else 1 for k in kernel)
+    dilation = tuple(draw(st.sampled_from([1, 1, 2, 3])) if s == 1 else 1 for s in stride)
     size = tuple(
         max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, 20)))
         for k, d, p in zip(kernel, dilation, pads, strict=True)
@@ -76,7 +77,7 @@ def problems(draw):
         "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
         "groups": groups,
         "dilation": dilation,
-        "stride": (draw(st.integers(1, 2)),) * len(depth) + (1,) * len(plane),
+        "stride": stride,
         "flip_kernel": draw(st.booleans()),
         "activation": draw(st.sampled_from([None, "relu"])),
     }
@@ -110,7 +111,7 @@ def test_every_transform_and_role(restricted, points, pixels, tiles, problem):
     x, weight, bias, add, arguments = problem
     if points == (1, 4) and 5 in weight.shape[2:]:
         return  # there is no such transform
-    restricted((*points, 3), pixels, tiles)
+    restricted((*points, 3, 5), pixels, tiles)
     plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
     assert share(plan(x, add=add), x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
     assert plan.explain(x.shape).kernel.endswith("pixels" if pixels else "channels")
@@ -159,16 +160,16 @@ def test_the_bound_for_every_kind_of_data(kind, kernel, dtype):
         assert share(y, x, weight, padding="same") <= BOUND[dtype] / 4
 
 
-@pytest.mark.parametrize("points", [3, 4, 6])
-def test_transforms_are_a_convolution(points):
-    """A' [(G g) * (B' d)] in exact arithmetic, with what the kernels do to unit vectors for A and B."""
-    for form in _winograd.FORMS:
-        if form.points != points:
-            continue
-        x, weight = np.eye(form.points), np.eye(form.taps)
-        expected = fastconv.conv1d(x[:, None], weight[:, None], algorithm="reference")
-        y = fastconv.conv1d(x[:, None], weight[:, None], algorithm="winograd")
-        np.testing.assert_allclose(y, expected, atol=1e-14)
+@pytest.mark.parametrize("form", _winograd.FORMS[1:], ids=lambda form: form.name)
+def test_transforms_are_a_convolution(restricted, form):
+    """Unit vectors as inputs and kernels: every coefficient of one tile."""
+    restricted((1, form.points))
+    length = (form.outputs - 1) * form.stride + form.taps
+    x, weight = np.eye(length)[:, None], np.eye(form.taps)[:, None]
+    expected = fastconv.conv1d(x, weight, stride=form.stride, algorithm="reference")
+    plan = fastconv.plan(weight, stride=form.stride, algorithm="winograd")
+    np.testing.assert_allclose(plan(x), expected, atol=1e-14)
+    assert plan.explain(x.shape).kernel.startswith(form.name)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -189,16 +190,17 @@ def test_threads_do_not_change_bits_not_even_beside_nan(shape, threads):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_what_is_not_finite_reaches_its_receptive_field(rank, dtype, bad, dilation):
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1)])
+def test_what_is_not_finite_reaches_its_receptive_field(rank, dtype, bad, stride, dilation):
     x, weight = normal((2, 6, *[11] * rank), dtype), normal((40, 3, *[3] * rank), dtype, 1)
     bias = normal(40, dtype, 2)
     x[(1, 4, *[5] * rank)] = bad
-    arguments = {"padding": dilation, "dilation": dilation, "groups": 2}
+    arguments = {"padding": dilation, "stride": stride, "dilation": dilation, "groups": 2}
     y = fastconv.conv(x, weight, bias, **arguments, algorithm="winograd")
     expected = fastconv.conv(x, weight, bias, **arguments, algorithm="reference")
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
-    assert not np.isfinite(y[(1, slice(20, None), *[slice(5 - dilation, 6 + dilation, dilation)] * rank)]).any()
+    reached = slice(5 - dilation, 6 + dilation, dilation) if stride == 1 else slice(2, 4)
+    assert not np.isfinite(y[(1, slice(20, None), *[reached] * rank)]).any()
 
 
 def test_weights_that_are_not_finite():
@@ -227,10 +229,12 @@ def test_nan_does_not_reach_across_what_is_stale():
 
 
 DECLINED = {
-    "stride": ({"stride": 2}, (3, 3), "stride"),
+    "stride": ({"stride": 3}, (3, 3), "stride 3"),
+    "stride of many taps": ({"stride": 2}, (5, 5), "5 taps with stride 2"),
+    "stride and dilation": ({"stride": 2, "dilation": 2}, (3, 3), "not both"),
     "strict": ({"precision": "strict"}, (3, 3), "strict"),
     "one tap": ({}, (1, 1), "one tap"),
-    "many taps": ({}, (3, 7), "7 taps"),
+    "many taps": ({}, (3, 7), "for 7 taps"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Winograd convolution: fewer products for kernels of 3 and 5 taps at stride 1.
+"""Winograd convolution: fewer products for kernels of 2, 3 and 5 taps at stride 1, and of 3 at stride 2.
 
 Along h and w, tiles of `outputs` outputs are computed from `points` products each, as S. Winograd, "Arithmetic
 Complexity of Computations" (1980), and Lavin and Gray (2015) describe; along d the products are summed directly. Where
@@ -37,18 +37,26 @@ class Form(NamedTuple):
     taps: int
     outputs: int
     points: int
+    stride: int = 1
 
     @property
     def matrix(self):
         """G, which transforms the kernel: (points, taps)."""
         return _kernel_transform(self)
 
+    @property
+    def name(self):
+        return f"F({self.outputs},{self.taps})" + (f"/{self.stride}" if self.stride > 1 else "")
 
-FORMS = (Form(1, 1, 1), Form(2, 2, 3), Form(3, 4, 6), Form(3, 2, 4), Form(5, 2, 6))
+
+FORMS = (Form(1, 1, 1), Form(2, 2, 3), Form(3, 4, 6), Form(3, 2, 4), Form(3, 2, 5, stride=2), Form(5, 2, 6))
 
 
 @lru_cache(8)
 def _kernel_transform(form):
+    if form.stride == 2:  # of the taps 0 and 2, and tap 1 for each output as it is
+        even = np.insert(_kernel_transform(Form(2, 2, 3)), 1, 0.0, axis=1)
+        return np.append(even, [[0.0, 1.0, 0.0]] * form.outputs, axis=0)
     finite = _isa.kernels.POINTS[form.points]
     rows = [
         [point**tap / prod(point - other for other in finite if other != point) for tap in range(form.taps)]
@@ -68,7 +76,7 @@ class Cut(NamedTuple):
 
     @property
     def name(self):
-        transforms = " × ".join(f"F({form.outputs},{form.taps})" for form in self.forms if form.taps > 1)
+        transforms = " × ".join(form.name for form in self.forms if form.taps > 1)
         return f"{transforms} {self.tiling.name}"
 
 
@@ -81,11 +89,13 @@ class Winograd:
         if convolution.precision == "strict":
             return "precision='strict' wants products summed directly"
         for axis in (1, 2):
-            taps = geometry.kernel[axis]
+            taps, stride, dilation = geometry.kernel[axis], geometry.stride[axis], geometry.dilation[axis]
             if taps not in {form.taps for form in FORMS}:
                 return f"it has no transform for {taps} taps"
-            if geometry.stride[axis] > 1:
-                return f"the stride is {geometry.stride[axis]}"
+            if taps > 1 and (taps, stride) not in {(form.taps, form.stride) for form in FORMS}:
+                return f"it has no transform for {taps} taps with stride {stride}"
+            if stride > 1 and dilation > 1:
+                return "it takes stride or dilation, not both"
         if prod(geometry.kernel[1:]) == 1:
             return "a kernel of one tap has nothing to save"
         return None
@@ -157,16 +167,24 @@ def _folded(w):
 def _first_phase(line):
     """The outputs 0, dilation, 2 dilation … of an axis, which read every `dilation`-th position of the input."""
     step = line.dilation
+    if step == 1:
+        return line
     steps = {name: stride and stride * step for name, stride in line._asdict().items() if name in ("y", "add", "bias")}
     return line._replace(out=ceil(line.out / step), stride=step, **steps)
 
 
+def _stride(line):
+    """Within a phase."""
+    return line.stride // line.dilation
+
+
 def _in_place(shape, tiling):
-    return shape.lines[0].kernel == 1 and in_place(shape, tiling)
+    d, h, _ = shape.lines
+    return d.kernel == 1 and (h.kernel == 1 or _stride(h) == 1) and in_place(shape, tiling)
 
 
 def _phases(shape):
-    return prod(line.stride for line in shape.lines[1:])
+    return prod(line.dilation for line in shape.lines[1:])
 
 
 class Parts(NamedTuple):
@@ -198,7 +216,7 @@ def parts_of(shape, cut):
     sizes = (
         # vectors are read behind the last row
         direct.staged + 4 * tiling.tile_lanes + 6 * VECTOR,
-        (h.outputs * (down - 1) + h.points) * w.points * row_pitch + VECTOR,
+        stage.h.staged * w.points * row_pitch + VECTOR,
         points * panels * value_panel + VECTOR,
         points * panels * cut.part_tiles * tile,
         h.outputs * w.outputs * tile + VECTOR,
@@ -218,7 +236,7 @@ def winograd_job(geometry, layout, shape, cut, tables):
     fields, _ = job(geometry, layout, shape, tiling, tables)
     parts = parts_of(shape, cut)
     for axis, form, line, whole in zip(fields["axis"][1:], cut.forms, shape.lines[1:], geometry.out[1:], strict=True):
-        axis |= dict(points=form.points, tile=form.outputs, phases=line.stride, last=(whole - 1) % line.stride + 1)
+        axis |= dict(points=form.points, tile=form.outputs, phases=line.dilation, last=(whole - 1) % line.dilation + 1)
     fields["items"] *= _phases(shape)
     fields["values_in_place"] = _in_place(shape, tiling)
     depth = shape.lines[0].kernel
@@ -276,7 +294,10 @@ def best(shape):
 
 
 def _forms(shape):
-    h, w = ([form for form in FORMS if form.taps == line.kernel] for line in shape.lines[1:])
+    h, w = (
+        [form for form in FORMS if form.taps == line.kernel and (form.taps == 1 or form.stride == _stride(line))]
+        for line in shape.lines[1:]
+    )
     return list(product(h, w))
 
 
@@ -325,7 +346,7 @@ def _block_cost(shape, cut):
     points = h.points * w.points
     line = shape.lines[2]
     element = STAGE_VECTOR * line.stride / lanes if line.x == 1 and line.stride <= 2 else STAGE_ELEMENT
-    staging = shape.c * stage.rows * (STAGE_ROW + stage.w.staged * element)
+    staging = shape.c * stage.rows * (STAGE_ROW * len(stage.w.counts) + stage.w.staged * element)
     if _in_place(shape, tiling):
         staging *= 1 - prod(line.blocks_inside(part) for line, part in zip(shape.lines, tiling.block, strict=True))
     rows = 0 if w.points == 1 else shape.c * stage.rows * ceil(along / lanes) * w.points * ROW_POINT

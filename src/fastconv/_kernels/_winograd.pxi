@@ -100,15 +100,24 @@ cdef inline bint reads_whole_tiles(const Job* job, const Block* block, int64_t b
 
 
 cdef inline void fill_behind(const Job* job, const Block* block, real* plane, vector* as_vectors) noexcept nogil:
-    """Zeros behind what is staged, where tiles reach further than the outputs."""
+    """Zeros behind what is staged, in each run of rows and columns, where tiles reach further than the outputs."""
     cdef const Axis* h = &job.axis[1]
     cdef const Axis* w = &job.axis[2]
-    cdef int64_t height = h.tile * (tiles_of(h, block.count[1]) - 1) + h.points
-    cdef int64_t length = w.tile * (tiles_of(w, block.count[2]) - 1) + w.points
-    cdef int64_t i, j
-    for i in range(height):
-        for j in range(block.count[2] + w.kernel - 1 if i < block.count[1] + h.kernel - 1 else 0, length):
-            plane[i * job.row + j] = 0
+    cdef int64_t rows_more = h.tile * tiles_of(h, block.count[1]) - block.count[1]
+    cdef int64_t more = w.tile * tiles_of(w, block.count[2]) - block.count[2]
+    cdef int64_t run_h, run_w, i, j, height, width
+    cdef real* row
+    if rows_more == more == 0:
+        return
+    for run_h in range(h.runs):
+        height = run_count(h, run_h) - (h.block - block.count[1])
+        for i in range(height + rows_more):
+            for run_w in range(w.runs):
+                row = plane + i * job.row + (<const int64_t*> job.run_start)[run_w]
+                width = run_count(w, run_w) - (w.block - block.count[2])
+                for j in range(width if i < height else 0, width + more):
+                    row[j] = 0
+        plane += run_count(h, run_h) * job.row
 
 
 cdef inline void transform_plane(
@@ -120,32 +129,41 @@ cdef inline void transform_plane(
     cdef const Axis* w = &job.axis[2]
     cdef int64_t down = tiles_of(h, block.count[1])
     cdef int64_t along = tiles_of(w, block.count[2])
+    cdef int64_t width = w.points * job.row_pitch
+    cdef int64_t between = (<const int64_t*> job.run_start)[w.runs - 1]
     cdef real* rows = workspace + job.rows_at
     cdef real* values = workspace + job.values_at + product * job.pixel_tile
-    cdef int64_t i
+    cdef int64_t run, i, slot = 0
     if w.points == 1:
         transform_rows(job, plane, step, down, along, values, as_vectors)
         return
-    for i in range(h.tile * (down - 1) + h.points):
-        transform_row(w, plane + i * step, rows + i * w.points * job.row_pitch, along, job.row_pitch, as_vectors)
-    transform_rows(job, rows, w.points * job.row_pitch, down, along, values, as_vectors)
+    for run in range(h.runs):
+        for i in range(slot, slot + run_count(h, run) - h.block + down * h.tile):
+            transform_row(
+                w, plane + i * step, plane + i * step + between, rows + i * width, along, job.row_pitch, as_vectors
+            )
+        slot += run_count(h, run)
+    transform_rows(job, rows, width, down, along, values, as_vectors)
 
 
 cdef void transform_row(
-    const Axis* w, const real* row, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
+    const Axis* w, const real* row, const real* between, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
 ) noexcept nogil:
     if w.points == 3:
-        transform_row_by(3, 2, row, target, tiles, pitch, as_vectors)
+        transform_row_by(3, 2, row, between, target, tiles, pitch, as_vectors)
     elif w.points == 4:
-        transform_row_by(4, 2, row, target, tiles, pitch, as_vectors)
+        transform_row_by(4, 2, row, between, target, tiles, pitch, as_vectors)
+    elif w.points == 5:
+        transform_row_by(5, 2, row, between, target, tiles, pitch, as_vectors)
     elif w.tile == 2:
-        transform_row_by(6, 2, row, target, tiles, pitch, as_vectors)
+        transform_row_by(6, 2, row, between, target, tiles, pitch, as_vectors)
     else:
-        transform_row_by(6, 4, row, target, tiles, pitch, as_vectors)
+        transform_row_by(6, 4, row, between, target, tiles, pitch, as_vectors)
 
 
 cdef inline void transform_row_by(
-    int points, int tile, const real* row, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
+    int points, int tile, const real* row, const real* between, real* target, int64_t tiles, int64_t pitch,
+    vector* as_vectors,
 ) noexcept nogil:
     """One row along w: target[point, tile], in whole vectors."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
@@ -153,7 +171,7 @@ cdef inline void transform_row_by(
     cdef int64_t t = 0
     cdef int j
     while t < tiles:
-        load_columns(points, tile, row + t * tile, x)
+        load_columns(points, tile, row + t * tile, between + t * tile, x)
         transform_input(points, x)
         for j in range(points):
             (<vector*> (target + j * pitch + t))[0] = x[j]
@@ -166,6 +184,7 @@ cdef void transform_rows(
     """Rows, `step` apart, along h, with tiles flattened: values[point, panel, this product, pixel]."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t points = job.axis[2].points
+    cdef int64_t between = run_count(&job.axis[1], 0) * step  # the rows that a stride of 2 leaves
     cdef int64_t i, t, count, pixel = 0
     cdef real* panel = values
     for i in range(down):
@@ -174,7 +193,8 @@ cdef void transform_rows(
             # whole vectors: what they leave behind their piece, the next one overwrites, or the next product
             count = bounded(along - t, 0, bounded(job.pixel_tile - pixel, 0, lanes))
             transform_piece(
-                job.axis[1].points, points, rows + t, step, job.row_pitch, panel + pixel, job.value_pitch, as_vectors
+                job.axis[1].points, points, rows + t, rows + t + between, step, job.row_pitch,
+                panel + pixel, job.value_pitch, as_vectors,
             )
             t += count
             pixel += count
@@ -185,7 +205,7 @@ cdef void transform_rows(
 
 
 cdef inline void transform_piece(
-    int64_t points, int64_t along, const real* rows, int64_t step, int64_t row_pitch,
+    int64_t points, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
     real* values, int64_t pitch, vector* as_vectors,
 ) noexcept nogil:
     cdef int64_t j
@@ -193,15 +213,17 @@ cdef inline void transform_piece(
         for j in range(along):
             (<vector*> (values + j * pitch))[0] = (<const vector*> (rows + j * row_pitch))[0]
     elif points == 3:
-        transform_piece_by(3, along, rows, step, row_pitch, values, pitch, as_vectors)
+        transform_piece_by(3, along, rows, between, step, row_pitch, values, pitch, as_vectors)
     elif points == 4:
-        transform_piece_by(4, along, rows, step, row_pitch, values, pitch, as_vectors)
+        transform_piece_by(4, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif points == 5:
+        transform_piece_by(5, along, rows, between, step, row_pitch, values, pitch, as_vectors)
     else:
-        transform_piece_by(6, along, rows, step, row_pitch, values, pitch, as_vectors)
+        transform_piece_by(6, along, rows, between, step, row_pitch, values, pitch, as_vectors)
 
 
 cdef inline void transform_piece_by(
-    int points, int64_t along, const real* rows, int64_t step, int64_t row_pitch,
+    int points, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
     real* values, int64_t pitch, vector* as_vectors,
 ) noexcept nogil:
     cdef vector x[MOST_POINTS]
@@ -209,7 +231,10 @@ cdef inline void transform_piece_by(
     cdef int k
     for j in range(along):
         for k in range(points):
-            x[k] = (<const vector*> (rows + k * step + j * row_pitch))[0]
+            if points == 5 and k >= 3:
+                x[k] = (<const vector*> (between + (k - 3) * step + j * row_pitch))[0]
+            else:
+                x[k] = (<const vector*> (rows + k * step + j * row_pitch))[0]
         transform_input(points, x)
         for k in range(points):
             (<vector*> (values + (k * along + j) * pitch))[0] = x[k]
@@ -380,6 +405,8 @@ cdef inline void back_along_h(
         back_along_h_by(3, 2, along, products, pitch, half)
     elif h.points == 4:
         back_along_h_by(4, 2, along, products, pitch, half)
+    elif h.points == 5:
+        back_along_h_by(5, 2, along, products, pitch, half)
     elif h.tile == 2:
         back_along_h_by(6, 2, along, products, pitch, half)
     else:
@@ -411,6 +438,8 @@ cdef inline void back_along_w(
         back_along_w_by(3, 2, height, half, target, step, size, interleaved, junk)
     elif w.points == 4:
         back_along_w_by(4, 2, height, half, target, step, size, interleaved, junk)
+    elif w.points == 5:
+        back_along_w_by(5, 2, height, half, target, step, size, interleaved, junk)
     elif w.tile == 2:
         back_along_w_by(6, 2, height, half, target, step, size, interleaved, junk)
     else:

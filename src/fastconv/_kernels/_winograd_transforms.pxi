@@ -2,7 +2,8 @@
 
 `tile` outputs of a kernel of `taps` taps come from points = tile + taps - 1 products: with Toom and Cook, polynomials
 are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity (four), or 0, ±INNER, ±OUTER, infinity
-(six).
+(six). At stride 2, F(2, 3) is F(2, 2) of every second element and the taps 0 and 2, and the products of tap 1 with the
+elements between: five.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
 points here are multiples of 1/8, of whose like none measures clearly better (docs/accuracy.md).
 """
@@ -24,7 +25,7 @@ cdef enum:
 cdef inline void transform_input(int points, vector* x) noexcept nogil:
     """In place."""
     cdef vector t, u
-    if points == 3:
+    if points == 3 or points == 5:
         x[0] = x[1] - x[0]
         x[2] = x[2] - x[1]
     elif points == 4:
@@ -62,6 +63,9 @@ cdef inline void transform_output(int points, int tile, vector* x) noexcept nogi
     if points == 3:
         x[0] += x[1]
         x[1] += x[2]
+    elif points == 5:
+        x[0] += x[1] + x[3]
+        x[1] += x[2] + x[4]
     elif points == 4:
         s = x[1] + x[2]
         d = x[1] - x[2]
@@ -87,8 +91,8 @@ cdef inline void transform_output(int points, int tile, vector* x) noexcept nogi
             multiply_add(x[3], OUTER * OUTER * OUTER, e)
 
 
-cdef inline void load_columns(int points, int tile, const real* row, vector* x) noexcept nogil:
-    """x[j] = every `tile`-th element of the row from the j-th on."""
+cdef inline void load_columns(int points, int tile, const real* row, const real* between, vector* x) noexcept nogil:
+    """x[j] = every `tile`-th element of the row from the j-th on; `between` are the ones that a stride of 2 leaves."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef vector even[2]
     cdef vector odd[2]
@@ -96,6 +100,12 @@ cdef inline void load_columns(int points, int tile, const real* row, vector* x) 
     if tile == 1:
         for j in range(points):
             x[j] = (<const vector*> (row + j))[0]
+    elif points == 5:
+        take_even(x[0], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
+        take_odd(x[1], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
+        take_even(x[2], (<const vector*> (row + 2))[0], (<const vector*> (row + 2 + lanes))[0])
+        take_even(x[3], (<const vector*> between)[0], (<const vector*> (between + lanes))[0])
+        take_odd(x[4], (<const vector*> between)[0], (<const vector*> (between + lanes))[0])
     elif tile == 2:
         for j in range(0, points, 2):
             take_even(x[j], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
