@@ -95,6 +95,7 @@ cdef class Packed:
     cdef object transformed_memory
     cdef uintptr_t address
     cdef uintptr_t transformed
+    cdef int64_t plane
     cdef int64_t width
     cdef bint finite  # whether they all are: then their products with zeros may be left out
 
@@ -152,9 +153,11 @@ cdef class Packed:
             transform.taps[axis] = matrix.shape[1]
             transform.matrix[axis] = <uintptr_t> PyArray_DATA(matrix)
         transform.packed = self.address
+        # a cache line more: planes at powers of two would fall on one another in the cache
+        self.plane = transform.tiles * transform.products * transform.width + ALIGNMENT // weight.itemsize
+        transform.plane = self.plane
         self.transformed_memory, self.transformed = aligned(
-            transform.groups * transform.points[0] * transform.points[1] * transform.tiles * transform.products
-            * transform.width * weight.itemsize
+            transform.groups * transform.points[0] * transform.points[1] * self.plane * weight.itemsize
         )
         transform.transformed = self.transformed
         with nogil:
@@ -210,6 +213,7 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.weight = packed.address
         job.transformed = packed.transformed
+        job.weights_plane = packed.plane
         job.skips = job.skips and packed.finite
         job.bias = <uintptr_t> PyArray_DATA(bias) if bias is not None else 0
         job.add = <uintptr_t> PyArray_DATA(add) if add is not None else 0

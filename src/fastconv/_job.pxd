@@ -116,6 +116,7 @@ cdef struct Job:
     int64_t flags_at
     uintptr_t value_rows    # int64[chunk_products]: offset of each product's operand in a panel
     uintptr_t value_weights  # int64[chunk_products]: and of its weights
+    int64_t weights_plane   # elements from one point's weights to the next's
     uintptr_t transformed   # the transformed weights
     uintptr_t x             # the arrays
     uintptr_t weight
@@ -149,6 +150,7 @@ cdef struct Transform:
     int64_t tiles
     int64_t products        # of each point
     int64_t width           # channels of a tile
+    int64_t plane           # elements from one point to the next
     int64_t points[2]       # along h and w
     int64_t taps[2]
     uintptr_t matrix[2]     # double[points, taps]

@@ -273,9 +273,9 @@ cdef void multiply_points(
     cdef int64_t point, outer, inner, outers, inners
     outers, inners = (panels, count) if job.lanes_are_pixels else (count, panels)
     for point in range(points):
-        weights = <const real*> job.transformed + (
-            (block.group * points + point) * job.channel_tiles + first
-        ) * job.products * job.channel_tile
+        weights = <const real*> job.transformed + first * job.products * job.channel_tile + (
+            block.group * points + point
+        ) * job.weights_plane
         for outer in range(outers):
             for inner in range(inners):
                 if job.lanes_are_pixels:

@@ -147,39 +147,61 @@ cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_
         interleave((<vector*> (row + 2 * lanes))[0], (<vector*> (row + 3 * lanes))[0], high[0], high[1])
 
 
+cdef enum:
+    TOGETHER = 16  # channels: a cache line of float32
+
+ctypedef double[TOGETHER] channels_together
+
+
+cdef inline void add_together(double* sums, double factor, const double* values) noexcept nogil:
+    cdef int i
+    for i in range(TOGETHER):
+        sums[i] += factor * values[i]
+
+
 cdef void transform_weights(const Transform* transform, const real* packed, real* transformed) noexcept nogil:
-    """G g G' in double precision, for all channels of a tile at once."""
-    cdef const double* columns = <const double*> transform.matrix[0]
-    cdef const double* rows = <const double*> transform.matrix[1]
+    """G g G' in double precision, for some channels of a tile at once."""
     cdef int64_t width = transform.width
     cdef int64_t points = transform.points[0] * transform.points[1]
     cdef int64_t taps = transform.taps[0] * transform.taps[1]
-    cdef int64_t pitch = transform.tiles * transform.products * width
-    cdef int64_t g, k, i, a, b, j
-    cdef double half[MOST_POINTS][MOST_POINTS][MOST_LANES]
-    cdef double total[MOST_LANES]
-    cdef real* target
+    cdef int64_t g, k, i
     for g in range(transform.groups):
         for k in range(transform.tiles * transform.products):
-            for a in range(transform.points[0]):
-                for j in range(transform.taps[1]):
-                    for i in range(width):
-                        half[a][j][i] = 0
-                    for b in range(transform.taps[0]):
-                        for i in range(width):
-                            half[a][j][i] += (
-                                columns[a * transform.taps[0] + b] * packed[(b * transform.taps[1] + j) * width + i]
-                            )
-            target = transformed + k * width
-            for a in range(transform.points[0]):
-                for b in range(transform.points[1]):
-                    for i in range(width):
-                        total[i] = 0
-                    for j in range(transform.taps[1]):
-                        for i in range(width):
-                            total[i] += rows[b * transform.taps[1] + j] * half[a][j][i]
-                    for i in range(width):
-                        target[i] = <real> total[i]
-                    target += pitch
+            i = 0
+            while i < width:
+                transform_kernels(
+                    transform, packed + i, bounded(width - i, 0, TOGETHER), transformed + k * width + i
+                )
+                i += TOGETHER
             packed += taps * width
-        transformed += points * pitch
+        transformed += points * transform.plane
+
+
+cdef inline void transform_kernels(
+    const Transform* transform, const real* packed, int64_t count, real* transformed
+) noexcept nogil:
+    """The kernels of some output channels, to the planes of the points."""
+    cdef const double* columns = <const double*> transform.matrix[0]
+    cdef const double* rows = <const double*> transform.matrix[1]
+    cdef int64_t height = transform.taps[0]
+    cdef int64_t length = transform.taps[1]
+    cdef channels_together kernel[MOST_POINTS][MOST_POINTS]
+    cdef channels_together half[MOST_POINTS]
+    cdef channels_together total
+    cdef int64_t a, b, j, i
+    for b in range(height):
+        for j in range(length):
+            for i in range(TOGETHER):
+                kernel[b][j][i] = packed[(b * length + j) * transform.width + i] if i < count else 0
+    for a in range(transform.points[0]):
+        for j in range(length):
+            memset(half[j], 0, sizeof(channels_together))
+            for b in range(height):
+                add_together(half[j], columns[a * height + b], kernel[b][j])
+        for b in range(transform.points[1]):
+            memset(total, 0, sizeof(channels_together))
+            for j in range(length):
+                add_together(total, rows[b * length + j], half[j])
+            for i in range(count):
+                transformed[i] = <real> total[i]
+            transformed += transform.plane
