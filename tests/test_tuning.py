@@ -126,7 +126,7 @@ def test_the_real_clock(file):
 
 def test_declined_algorithms_are_not_measured(fastest, file):
     measured = fastest("direct")
-    fastconv.tune(*SHAPES, stride=2, file=file)
+    fastconv.tune(*SHAPES, stride=3, file=file)
     assert measured == ["direct", "im2col"]
     fastconv.tune(*SHAPES, precision="strict", file=file)
     assert measured == ["direct", "im2col"]
@@ -254,6 +254,7 @@ REFUSED = {
     "nothing": ({"x_shape": (0, 8, 20, 20)}, ValueError, r"x_shape=\(0, 8, 20, 20\)"),
     "dtype": ({"dtype": "U3"}, TypeError, "dtype has dtype"),
     "file": ({"file": 3}, TypeError, "file=3"),
+    "empty": ({"file": ""}, ValueError, "file='' is empty"),
     "folder": ({"file": "/no/such/folder/tuning.json"}, OSError, "/no/such/folder"),
 }
 

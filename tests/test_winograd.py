@@ -219,6 +219,15 @@ def test_what_only_a_transform_would_overflow():
     np.testing.assert_array_equal(y, fastconv.conv2d(x, weight, padding=1, algorithm="reference"))
 
 
+def test_strides_do_not_change_bits():
+    x, weight = normal((5, 16, 15, 37), "float32"), normal((40, 16, 3, 3), "float32", 1)
+    x[1, 2, 3, 4] = np.nan
+    plan = fastconv.plan(weight, padding="same", algorithm="winograd")
+    expected = plan(x)
+    for other in (np.repeat(x, 2, -1)[..., ::2], np.asfortranarray(x), x[:, ::-1].copy()[:, ::-1]):
+        np.testing.assert_array_equal(plan(other), expected)
+
+
 def test_nan_does_not_reach_across_what_is_stale():
     """Nothing of one call's working memory reaches the next one."""
     weight = normal((33, 5, 3, 3), "float32")

@@ -7,9 +7,12 @@ from contextlib import contextmanager, suppress
 def as_path(name, path):
     """`path` as a string."""
     try:
-        return os.fsdecode(path)
+        decoded = os.fsdecode(path)
     except TypeError:
         raise TypeError(f"{name}={path!r} has type {type(path).__name__}; wanted a path") from None
+    if not decoded:
+        raise ValueError(f"{name}={path!r} is empty; wanted a path")
+    return decoded
 
 
 def check_place(path):

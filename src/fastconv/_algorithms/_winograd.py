@@ -117,7 +117,8 @@ class Winograd:
 
     def task(self, geometry, layout, threads):
         shape = _shape(geometry, layout, threads)
-        cut = best(shape)
+        # for strides must not change bits
+        cut = best(_shape(geometry, contiguous_layout(geometry), threads))
         tables = Tables()
         fields, elements = winograd_job(geometry, layout, shape, cut, tables)
         return _driver.Task(
