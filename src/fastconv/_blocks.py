@@ -1,8 +1,8 @@
 """Calls whose arrays are not as the kernels want them: converted block by block, so that the copies stay small.
 
 A block is some entries of the batch, or some output positions of one image with the input that they read; of a
-transposed convolution, those of one phase. Where products are summed directly, the bits are those of the undivided call;
-a block of other tiles than the whole has may round otherwise by Winograd.
+transposed convolution, those of one phase. Where products are summed directly, the bits are those of the undivided
+call; a block of other tiles than the whole has may round otherwise by Winograd.
 """
 
 from dataclasses import replace
