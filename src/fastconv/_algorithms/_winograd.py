@@ -268,6 +268,8 @@ COLUMN_POINT = 3.0  # along h
 BACK_POINT = 4.0  # the way back, for each product
 PANEL = 400.0  # starting it for one panel and channel tile,
 FINISH = 250.0  # and for each row of its tiles
+CLASH = 1.0  # storing one element whose neighbours in the other channels fall on the same lines of the cache
+PAGE = 4096  # bytes, at whose multiples they do
 TRANSFORM_WEIGHT = 3.0  # making one transformed weight
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
 NEARLY = 1.02
@@ -358,5 +360,7 @@ def _block_cost(shape, cut):
     chains = ceil(shape.c / max(1, _isa.kernels.TRANSFORMED_CHAIN // depth))
     multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
     back = tiling.tile_rows * vectors * (points + h.outputs * w.outputs) * BACK_POINT + PANEL + h.outputs * FINISH
+    if not tiling.lanes_are_pixels and shape.lines[2].y == 1 and shape.y_o * shape.itemsize % PAGE == 0:
+        back += CLASH * tiling.tile_rows * tiling.tile_lanes * h.outputs * w.outputs
     fetch = fetch_cost(shape, tiling, points / prod(form.taps for form in cut.forms))
     return BLOCK + fetch + staging + rows + columns + tiling.block[0] * panels * tiling.block_tiles * (multiply + back)

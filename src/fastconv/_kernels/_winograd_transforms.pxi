@@ -19,7 +19,7 @@ cdef extern from *:
 cdef enum:
     MOST_POINTS = 6
     MOST_TILE = 4
-    SHORT = 32  # products summed in a row: transforms back enlarge the error of such a sum
+    SHORT = 48  # products summed in a row: transforms back enlarge the error of such a sum
 
 
 cdef inline void transform_input(int points, vector* x) noexcept nogil:
