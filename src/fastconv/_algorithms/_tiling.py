@@ -29,7 +29,7 @@ STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 STORE_TURNED = 0.9  # or whose neighbours lie in other vectors
 STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
-STRETCH = 150.0  # starting a few vectors of a tile of image rows
+ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
 NEAR_WEIGHTS = 12 << 20  # bytes of weights that stay in a cache from one block to the next
 FAR_LINE = 3.0  # fetching 64 bytes of those that do not
@@ -197,8 +197,8 @@ def _block_cost(shape, tiling):
 
     steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), 4)
     multiply = shape.c * shape.taps * _live(shape, tiling) * steps
-    starts = STRETCH * ceil(vectors / _isa.kernels.VECTORS_OF_BAND) if tiling.kind.row_wise else TILE
-    flush = shape.chains * (starts + 2 * tiling.tile_rows * vectors)
+    start = TILE + (ROWS_VECTOR * vectors if tiling.kind.row_wise else 0)
+    flush = shape.chains * (start + 2 * tiling.tile_rows * vectors)
     tiles = pixel_tiles * tiling.block_tiles * (multiply + flush + _store_cost(shape, tiling, stage, width))
     pack = 0
     if tiling.kind.packed:
