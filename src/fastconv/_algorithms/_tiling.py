@@ -33,6 +33,7 @@ ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
 NEAR_WEIGHTS = 12 << 20  # bytes of weights that stay in a cache from one block to the next
 FAR_LINE = 3.0  # fetching 64 bytes of those that do not
+WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
 MOST_PAIRS = 1000  # positions and taps that are worth counting
@@ -184,7 +185,7 @@ def _tilings(shape, kind, size, block):
     items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
     for block_tiles in {tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}:
         tiling = whole._replace(block_tiles=block_tiles)
-        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads)
+        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads) + (WAIT if shape.threads > 1 else 0)
         yield tiling._replace(cost=rounds * _block_cost(shape, tiling) * SECONDS)
 
 
