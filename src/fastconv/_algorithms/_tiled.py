@@ -48,16 +48,23 @@ class Tiled:
         shape = shape.seen_as(tiling.kind)
         tables = Tables()
         fields, elements = job(geometry, layout, shape, tiling, tables)
-        return _driver.Task(
-            _isa.kernels.FORWARD[shape.dtype],
-            fields,
-            keep=tables,
-            threads=threads if geometry.flops > SERIAL_FLOPS else 1,
-            workspace_bytes=elements * geometry.convolution.dtype.itemsize,
-            flops=geometry.flops,
-            packing=(shape.groups, tiling.channel_tile, shape.dtype),
-            kernel=tiling.name,
-        )
+        packing = shape.groups, tiling.channel_tile, shape.dtype
+        return task_of(_isa.kernels.FORWARD, geometry, threads, fields, elements, tables, packing, tiling.name)
+
+
+def task_of(functions, geometry, threads, fields, elements, tables, packing, kernel):
+    """The task of a job, on one thread if it is small; `functions` are the block functions by type."""
+    dtype = geometry.convolution.dtype
+    return _driver.Task(
+        functions[dtype.name],
+        fields,
+        keep=tables,
+        threads=threads if geometry.flops > SERIAL_FLOPS else 1,
+        workspace_bytes=elements * dtype.itemsize,
+        flops=geometry.flops,
+        packing=packing,
+        kernel=kernel,
+    )
 
 
 DIRECT = Tiled("direct")

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import _driver, _isa
+from .. import _isa
 from ._jobs import Tables, job
 from ._lines import VECTOR, Line, balanced
-from ._tiled import DIRECT, SERIAL_FLOPS, contiguous_layout, shape_of
+from ._tiled import DIRECT, contiguous_layout, shape_of, task_of
 from ._tiles import PACKED, even_rows
 from ._tiling import (
     BLOCK,
@@ -121,16 +121,8 @@ class Winograd:
         cut = best(_shape(geometry, contiguous_layout(geometry), threads))
         tables = Tables()
         fields, elements = winograd_job(geometry, layout, shape, cut, tables)
-        return _driver.Task(
-            _isa.kernels.WINOGRAD[shape.dtype],
-            fields,
-            keep=tables,
-            threads=threads if geometry.flops > SERIAL_FLOPS else 1,
-            workspace_bytes=elements * geometry.convolution.dtype.itemsize,
-            flops=geometry.flops,
-            packing=(shape.groups, cut.tiling.channel_tile, shape.dtype, cut.forms),
-            kernel=cut.name,
-        )
+        packing = shape.groups, cut.tiling.channel_tile, shape.dtype, cut.forms
+        return task_of(_isa.kernels.WINOGRAD, geometry, threads, fields, elements, tables, packing, cut.name)
 
 
 WINOGRAD = Winograd()
@@ -272,7 +264,7 @@ CLASH = 1.0  # storing one element whose neighbours in the other channels fall o
 PAGE = 4096  # bytes, at whose multiples they do
 TRANSFORM_WEIGHT = 3.0  # making one transformed weight
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
-NEARLY = 1.02
+NEARLY = 1.02  # what smaller blocks may cost, over the cheapest
 MOST_TILES = (16, 32, 64, 128)  # of a block
 MOST_PART = 1 << 17  # elements of products that are kept at once
 
