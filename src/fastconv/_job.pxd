@@ -50,12 +50,14 @@ cdef struct Job:
     int64_t bias_o
     int64_t taps            # kernel positions
     int64_t chunk_channels  # channels summed in one chain
-    int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel
+    int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel,
+    int64_t span_taps       # namely of so many taps: all, a plane, or a row of the kernel
     int64_t packed          # pixels are packed into panels (im2col), else read along the row where they are (direct)
-    int64_t band            # a tile is image rows × pixels of one channel (direct)
-    int64_t shared          # and loads a row of input once for all the rows of output that it belongs to
-    int64_t zero_border     # and reads it in the input itself, which is padded with zeros,
-    int64_t alternate       # and takes every second column of rows that are staged as they lie
+    int64_t band            # a tile is image rows × pixels of one channel or a few (direct),
+    int64_t form            # whose taps are taken in this way: a Form of _band.pxi
+    int64_t band_rows       # image rows
+    int64_t flush_rows      # rows of the kernel in one chain, where a band sums all the chains of a channel at once
+    int64_t zero_border     # it reads rows in the input itself, which is padded with zeros
     int64_t channelwise     # a tile is pixels × channels with a kernel each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows

@@ -4,8 +4,9 @@ from math import ceil, prod
 
 import numpy as np
 
-from .. import _driver
+from .. import _driver, _isa
 from ._lines import combined
+from ._tiles import form
 from ._tiling import in_place, workspace
 
 
@@ -21,8 +22,12 @@ def job(geometry, layout, shape, tiling, tables):
     """The fields of `_job.Job`, and the elements of working memory that one thread needs."""
     convolution, kind = geometry.convolution, tiling.kind
     stage = tiling.stage(shape.lines)
-    channels, taps = shape.chunk
+    channels, taps, span = shape.chunk
     placed = in_place(shape, tiling)
+    height, width = (line.kernel for line in shape.lines[1:])
+    flush_rows = height
+    if kind.shared and taps < span == height * width:  # a band sums all the chains of a channel at once
+        flush_rows, taps, span = taps // width, shape.taps, shape.taps
     parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if placed else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])
@@ -40,10 +45,12 @@ def job(geometry, layout, shape, tiling, tables):
         taps=shape.taps,
         chunk_channels=channels,
         chunk_taps=taps,
+        span_taps=span,
         packed=kind.packed,
         band=kind.row_wise,
-        shared=kind.shared,
-        alternate=kind.alternate,
+        form=_form(shape, tiling),
+        band_rows=tiling.image_rows,
+        flush_rows=flush_rows,
         zero_border=kind.zero_border,
         channelwise=kind.channelwise,
         lanes_are_pixels=tiling.lanes_are_pixels,
@@ -72,6 +79,13 @@ def job(geometry, layout, shape, tiling, tables):
         items=shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks,
     )
     return fields, parts.total
+
+
+def _form(shape, tiling):
+    """How a band takes its taps."""
+    if tiling.kind.shared:
+        return form(shape, tiling.channel_tile, shape.lines[1].stride)
+    return _isa.kernels.ALTERNATE_FORM if tiling.kind.alternate else _isa.kernels.PLAIN_FORM
 
 
 def job_of(layout):

@@ -6,12 +6,24 @@ from typing import NamedTuple
 from .. import _isa
 
 
+SPLIT = 3  # loads of aligned vectors that one across two cache lines is worth
+
+
+class Size(NamedTuple):
+    """Of a tile: whether the lanes are pixels, rows and lanes of sums; `image_rows` of each channel, of a band."""
+
+    lanes_are_pixels: bool
+    rows: int
+    lanes: int
+    image_rows: int = 1
+
+
 class Kind(NamedTuple):
     """One kind of tile.
 
-    `sizes(shape, block)` gives (whether the lanes are pixels, rows, lanes); `count(tiling, row)` the tiles that cover a
-    block's pixels, `row` being the distance of two image rows as they lie; `loads(tiling, shape, vectors)` the vectors
-    loaded for one product, a vector that is not aligned counting twice and a scalar half.
+    `sizes(shape, block)` gives `Size`s; `count(tiling, row)` the tiles that cover a block's pixels, `row` being the
+    distance of two image rows as they lie; `loads(tiling, shape, vectors)` the vectors loaded for one product, one that
+    is not aligned counting `SPLIT` times and a scalar half.
     """
 
     name: str
@@ -19,7 +31,7 @@ class Kind(NamedTuple):
     count: object
     loads: object
     packed: bool = False  # pixels are packed into panels
-    row_wise: bool = False  # a tile is rows of the image, of one channel
+    row_wise: bool = False  # a tile is rows of the image, of one channel or a few
     shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
     zero_border: bool = False  # and reads it in the input itself, which is padded with zeros
     alternate: bool = False  # or takes every second column of rows that are staged as they lie
@@ -38,25 +50,54 @@ def _both_roles(shape, block):
     lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
     dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
     pixels = sorted({even_rows(block[1] * block[2], most), dividing})
-    return [(True, even_rows(shape.o, most), lanes), *((False, rows, lanes) for rows in pixels)]
+    return [Size(True, even_rows(shape.o, most), lanes), *(Size(False, rows, lanes) for rows in pixels)]
 
 
 def _strip_sizes(shape, block):
     strips = _isa.kernels.STRIPS
     rows = min(strips, key=lambda rows: (ceil(shape.o / rows), rows))
-    return [(True, rows, strips[rows] * _isa.kernels.LANES[shape.dtype])]
+    return [Size(True, rows, strips[rows] * _isa.kernels.LANES[shape.dtype])]
+
+
+def _band_size(shape, block, channels=1):
+    """Whole rows of the block."""
+    width, rows = _isa.kernels.LANES[shape.dtype], _isa.kernels.ROWS_OF_BAND[channels]
+    return Size(True, channels * rows, ceil(block[2] / width) * width, rows)
 
 
 def _band_sizes(shape, block):
-    """Whole rows of the block."""
-    width = _isa.kernels.LANES[shape.dtype]
-    return [(True, _isa.kernels.ROWS_OF_BAND, ceil(block[2] / width) * width)]
+    return [_band_size(shape, block)]
+
+
+def _sizes_of_form(shape, block, stride):
+    """A band of few channels, if there is a form for it."""
+    channels = 1 if shape.o <= 2 else 4
+    return [] if form(shape, channels, stride) is None else [_band_size(shape, block, channels)]
+
+
+def form(shape, channels, stride):
+    """How a band of so many channels takes the taps so that it shares what it loads; None: in no way.
+
+    The first row of `_isa.kernels.FORMS` that fits: form, stride, rows and columns of the kernel (0: any columns, or as
+    many rows as there are instances for), and most channels.
+    """
+    _, h, w = shape.lines
+    longest = _isa.kernels.LONGEST_CHAIN
+    if h.stride != stride or h.dilation > 1 or max(h.kernel, w.kernel) > longest:
+        return None
+    for code, step, rows, columns, most_channels in _isa.kernels.FORMS:
+        if (
+            step == stride
+            and channels <= most_channels
+            and (h.kernel == rows if rows else h.kernel >= _isa.kernels.ROWS_OF_BAND[channels] - 1)
+            and (w.kernel == columns and h.kernel * w.kernel <= longest if columns else True)
+        ):
+            return code
+    return None
 
 
 def _shared_sizes(shape, block):
-    h = shape.lines[1]
-    tall = h.kernel >= _isa.kernels.ROWS_OF_BAND - 1 and h.stride == h.dilation == 1
-    return _band_sizes(shape, block) if tall and shape.taps <= _isa.kernels.LONGEST_CHAIN else []
+    return _sizes_of_form(shape, block, 1)
 
 
 def _bordered_sizes(shape, block):
@@ -67,9 +108,23 @@ def _bordered_sizes(shape, block):
     lanes = _isa.kernels.LANES[shape.dtype]
     width = w.out - (ceil(w.out / block[2]) - 1) * block[2]  # of the last block
     rest = (width - 1) % lanes + 1
-    behind = w.out - 1 + w.last_tap - w.before - (w.size - 1)
-    fits = w.before <= lanes and behind <= (lanes if width <= lanes else rest)
-    return _shared_sizes(shape, block) if fits else []
+    fits = w.before <= lanes and _behind(w) <= (lanes if width <= lanes else rest)
+    return _sizes_of_form(shape, block, 1) if fits else []
+
+
+def _halved_sizes(shape, block):
+    """Likewise; the edges of rows lie in the first strip and the last two."""
+    d, _, w = shape.lines
+    if not (shape.zero_padding and w.stride == 2 and w.x == w.dilation == 1 and d.map.border == 0):
+        return []
+    lanes = _isa.kernels.LANES[shape.dtype]
+    fits = max(w.before, _behind(w)) <= lanes and (block[2] == w.out or block[2] % (4 * lanes) == 0)
+    return _sizes_of_form(shape, block, 2) if fits else []
+
+
+def _behind(line):
+    """Positions behind the input that the last output reads."""
+    return (line.out - 1) * line.stride + line.last_tap - line.before - (line.size - 1)
 
 
 def _alternate_sizes(shape, block):
@@ -79,7 +134,7 @@ def _alternate_sizes(shape, block):
 
 def _channelwise_sizes(shape, block):
     lanes = 2 * _isa.kernels.LANES[shape.dtype]
-    return [(False, _isa.kernels.PIXELS_OF_CHANNELWISE, lanes)] if shape.depthwise else []
+    return [Size(False, _isa.kernels.PIXELS_OF_CHANNELWISE, lanes)] if shape.depthwise else []
 
 
 def _flattened(tiling, row):
@@ -94,7 +149,7 @@ def _as_they_lie(tiling, row):
 
 def _row_by_row(tiling, row):
     _, h, w = tiling.block
-    return ceil(h / tiling.tile_rows) * ceil(w / tiling.tile_lanes)
+    return ceil(h / tiling.image_rows) * ceil(w / tiling.tile_lanes)
 
 
 def _pixel_by_pixel(tiling, row):
@@ -107,21 +162,23 @@ def _aligned_loads(tiling, shape, vectors):
 
 
 def _shifted_loads(tiling, shape, vectors):
-    return tiling.tile_rows / 2 + (2 * vectors if tiling.lanes_are_pixels else vectors)
+    return tiling.tile_rows / 2 + (SPLIT * vectors if tiling.lanes_are_pixels else vectors)
 
 
 def _band_loads(tiling, shape, vectors):
-    return 2 * tiling.tile_rows * vectors + 1
+    return SPLIT * tiling.tile_rows * vectors + 1
 
 
 def _shared_loads(tiling, shape, vectors):
-    kernel = shape.lines[1].kernel
-    return 2 * vectors * (kernel + tiling.tile_rows - 1) / kernel + tiling.tile_rows / 2 + 2
+    """Each row of the kernel and of the band but one."""
+    h = shape.lines[1]
+    read = (h.kernel + h.stride * (tiling.image_rows - 1)) / h.kernel
+    return SPLIT * h.stride * vectors * read + tiling.tile_rows / 2
 
 
 def _alternate_loads(tiling, shape, vectors):
     pairs = ceil(shape.lines[2].kernel / 2) / shape.lines[2].kernel
-    return 3.5 * tiling.tile_rows * vectors * pairs + 1
+    return 2 * SPLIT * tiling.tile_rows * vectors * pairs + 1
 
 
 def _channelwise_loads(tiling, shape, vectors):
@@ -136,10 +193,11 @@ STRIP = SHIFTED._replace(name="strip", sizes=_strip_sizes)
 BAND = Kind("band", _band_sizes, _row_by_row, _band_loads, row_wise=True)
 SHARED = Kind("shared band", _shared_sizes, _row_by_row, _shared_loads, row_wise=True, shared=True)
 BORDERED = SHARED._replace(name="bordered band", sizes=_bordered_sizes, zero_border=True)
+HALVED = BORDERED._replace(name="halved band", sizes=_halved_sizes)
 ALTERNATE = Kind("alternate band", _alternate_sizes, _row_by_row, _alternate_loads, row_wise=True, alternate=True)
 CHANNELWISE = Kind("channelwise", _channelwise_sizes, _pixel_by_pixel, _channelwise_loads, channelwise=True)
 
 TILES = {
-    "direct": (STRIP, BAND, SHARED, BORDERED, ALTERNATE, CHANNELWISE),
+    "direct": (STRIP, BAND, SHARED, BORDERED, HALVED, ALTERNATE, CHANNELWISE),
     "im2col": (PACKED, SHIFTED),
 }

@@ -39,6 +39,14 @@ MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the
 MOST_PAIRS = 1000  # positions and taps that are worth counting
 
 
+class Chunk(NamedTuple):
+    """The products of one chain: so many channels, and taps of each; no chain goes on from one `span` of taps to the next."""
+
+    channels: int
+    taps: int
+    span: int
+
+
 class Shape(NamedTuple):
     """What the choice depends on: the convolution without its arrays."""
 
@@ -69,16 +77,21 @@ class Shape(NamedTuple):
 
     @property
     def chunk(self):
-        """(channels, taps) of a chain: whole channels where their taps fit, else part of one channel's."""
+        """What one chain sums: whole channels where their taps fit; else planes of a kernel, or rows, or part of one."""
         longest = _isa.kernels.LONGEST_CHAIN
         if self.taps <= longest:
-            return balanced(self.c, longest // self.taps), self.taps
-        return 1, balanced(self.taps, longest)
+            return Chunk(balanced(self.c, longest // self.taps), self.taps, self.taps)
+        depth, height, width = (line.kernel for line in self.lines)
+        if height * width <= longest:
+            return Chunk(1, balanced(depth, longest // (height * width)) * height * width, self.taps)
+        if width <= longest:
+            return Chunk(1, balanced(height, longest // width) * width, height * width)
+        return Chunk(1, balanced(width, longest), width)
 
     @property
     def chains(self):
-        channels, taps = self.chunk
-        return ceil(self.c / channels) * ceil(self.taps / taps)
+        channels, taps, span = self.chunk
+        return ceil(self.c / channels) * self.taps // span * ceil(span / taps)
 
     @property
     def read_in_place(self):
@@ -94,6 +107,7 @@ class Tiling(NamedTuple):
     lanes_are_pixels: bool
     tile_rows: int
     tile_lanes: int
+    image_rows: int  # of the tile's rows, those of one channel
     block: tuple  # output positions on each axis
     block_tiles: int  # channel tiles in a block
     cost: float = 0.0  # seconds
@@ -109,9 +123,7 @@ class Tiling(NamedTuple):
 
     @property
     def channel_tile(self):
-        if self.kind.row_wise:
-            return 1
-        return self.tile_rows if self.lanes_are_pixels else self.tile_lanes
+        return self.tile_rows // self.image_rows if self.lanes_are_pixels else self.tile_lanes
 
     def stage(self, lines):
         return Stage.of(lines, self.block, aligned=self.kind.row_wise, alternate=self.kind.alternate)
@@ -136,12 +148,12 @@ def workspace(shape, tiling, placed_row=0):
         sums = max(tile, tiling.block[2] * tiling.tile_lanes)
         return Workspace(_aligned(tiling.tile_lanes), 0, _aligned(sums + VECTOR))
     if tiling.kind.zero_border:  # a row of zeros
-        row = tiling.block[2] + shape.lines[2].last_tap + 2 * VECTOR
+        row = tiling.block[2] * shape.lines[2].stride + shape.lines[2].last_tap + 4 * VECTOR
         return Workspace(_aligned(row), 0, _aligned(tiling.kind.count(tiling, 0) * tiling.block_tiles * tile + VECTOR))
-    channels, taps = shape.chunk
+    channels, taps, _ = shape.chunk
     stage = tiling.stage(shape.lines)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel,
-    below = tiling.tile_rows * stage.row if tiling.kind.row_wise else 0  # and whole tiles below the last row
+    below = tiling.image_rows * stage.row if tiling.kind.row_wise else 0  # and whole tiles below the last row
     tiles = tiling.kind.count(tiling, max(stage.row, placed_row)) * tiling.block_tiles
     return Workspace(
         staged=_aligned(channels * stage.plane + below + slack),
@@ -247,7 +259,7 @@ def _stage_cost(shape, tiling, stage, width):
     line = shape.lines[2]
     step = 1 if tiling.kind.alternate else line.stride
     element = STAGE_VECTOR * step / width if line.x == 1 and step <= 2 else STAGE_ELEMENT
-    rows = shape.c * ceil(shape.taps / shape.chunk[1]) * stage.rows
+    rows = shape.c * stage.rows
     staged = rows * (len(stage.w.counts) * STAGE_ROW + stage.w.staged * element)
     if not in_place(shape, tiling):
         return staged

@@ -16,7 +16,7 @@ from .. import _isa
 from ._jobs import Tables, job
 from ._lines import VECTOR, Line, balanced
 from ._tiled import DIRECT, contiguous_layout, shape_of, task_of
-from ._tiles import PACKED, even_rows
+from ._tiles import PACKED, Size, even_rows
 from ._tiling import (
     BLOCK,
     SECONDS,
@@ -274,7 +274,7 @@ def best(shape):
     """The cheapest `Cut`; the number of threads decides only how channels are shared out."""
     if shape.threads > 1:
         forms, tiling, *_ = best(shape._replace(threads=1))
-        size = tiling.lanes_are_pixels, tiling.tile_rows, tiling.tile_lanes
+        size = Size(tiling.lanes_are_pixels, tiling.tile_rows, tiling.tile_lanes)
         return min(_cuts(shape, forms, tiling.block, size), key=lambda cut: cut.cost)
     cuts = [
         cut
@@ -312,7 +312,7 @@ def _blocks(shape, forms):
 def _sizes(shape, forms, block):
     lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
     tiles = block[1] // forms[0].outputs * (block[2] // forms[1].outputs)
-    return [(True, even_rows(shape.o, most), lanes), (False, even_rows(tiles, most), lanes)]
+    return [Size(True, even_rows(shape.o, most), lanes), Size(False, even_rows(tiles, most), lanes)]
 
 
 def _cuts(shape, forms, block, size):

@@ -1,21 +1,44 @@
-"""The register tiles of thin convolutions: BAND_ROWS image rows of one channel × vectors along the row.
+"""The register tiles of thin convolutions: image rows of one output channel or a few × vectors along the row.
+
+    sums[o, i, :] += sum over k of weight[k, o] * x[rows[k] + i * row + (0 .. lanes)]
 
 A plain band takes the taps one by one. An alternate one is of stride 2 along rows that are staged as they lie: of two
-neighbouring taps, one takes the even elements and the other one the odd ones. A shared one loads a row of input once
-for all the output rows that it belongs to: row r is multiplied by row r - i of the kernel for output row i; for kernels
-of at least BAND_ROWS - 1 rows, at stride and dilation 1 from row to row.
+neighbouring taps, one takes the even elements and the other one the odd ones. A shared band loads a row of input once
+for all the output rows that it belongs to: row r is multiplied by row r - i * stride of the kernel for output row i.
+
+The instances are templates over what is constant in them:
+    R, O, V     image rows, output channels, vectors: R * O * V sums in registers
+    S           the stride along both axes, 1 or 2
+    H, F        rows and columns of the kernel, 0 for any number. Short loops end unpredictably: each end costs as much
+                as some ten vectors of sums, so that the commonest kernels are unrolled
 """
 
 
+cdef enum Form:
+    # How a band takes its taps
+    PLAIN
+    ALTERNATE
+    THREE_BY_THREE
+    FIVE_COLUMNS
+    SEVEN_COLUMNS
+    ANY_SIZE
+    HALVED_THREE_BY_THREE
+
+
 cdef struct Band:
-    # One chain of one channel
+    # Chains of products, and the band that they are added to
+    Form form
     const int64_t* rows     # offset of each tap's operand
-    int64_t row             # from one image row to the next
+    int64_t row             # from one image row of input to the next that is read
     int64_t height          # of the kernel
     int64_t width
-    int64_t chain
-    bint shared
-    bint alternate
+    int64_t chain           # products,
+    int64_t planes          # of planes of the kernel, in a shared band
+    int64_t flush           # rows of the kernel that one chain sums; those of one channel are several chains if fewer:
+    bint ends[CHAIN]        # whether one ends before this row of the kernel
+    bint first              # the sums hold nothing yet
+    int64_t row_step        # elements from one image row of sums to the next,
+    int64_t channel_step    # and from one channel's to the next's
     bint placed             # rows are read in the input itself, which has zeros around it:
     int64_t top             # the band's first row and column in it
     int64_t left
@@ -26,16 +49,34 @@ cdef struct Band:
 
 cdef struct Lines:
     # What a shared band reads of one plane
-    uintptr_t line[CHAIN + BAND_ROWS]   # image rows
-    int64_t column[CHAIN]               # offset of each column of the kernel
-    int64_t first[CHAIN]                # which lanes of the first vector hold input, for each column of the kernel
-    int64_t last[CHAIN]                 # and of the last one; all between do
+    uintptr_t line[CHAIN + 2 * BAND_ROWS]   # image rows
+    int64_t column[CHAIN]                   # offset of each column of the kernel
 
 
-cdef inline void set_lines(const Band* band, const real* x, Lines* lines) noexcept nogil:
+cdef struct Edges:
+    # Which lanes hold input, where a strip of vectors reads it in place. Stride 1: of the first vector and the last one,
+    # for each column of the kernel. Stride 2: of all four vectors at most, for each pair of columns.
+    int64_t lanes[2 * CHAIN]
+
+
+cdef inline void set_ends(Band* band) noexcept nogil:
+    cdef int64_t r, end = band.flush
+    for r in range(band.height):
+        band.ends[r] = r == end
+        if r == end:
+            end += band.flush
+
+
+cdef inline void set_columns(const Band* band, Lines* lines) noexcept nogil:
+    cdef int64_t j
+    for j in range(band.width):
+        lines.column[j] = band.rows[j] - band.rows[0]
+
+
+cdef inline void set_lines(int R, int S, const Band* band, const real* x, Lines* lines) noexcept nogil:
     """Where the rows begin; `x` is where the plane's first tap finds the first one."""
     cdef int64_t r, row
-    for r in range(band.height + BAND_ROWS - 1):
+    for r in range(band.height + S * (R - 1)):
         row = band.top + r
         if band.placed and (row < 0 or row >= band.rows_of_input):
             lines.line[r] = band.zeros
@@ -43,124 +84,271 @@ cdef inline void set_lines(const Band* band, const real* x, Lines* lines) noexce
             lines.line[r] = <uintptr_t> (x + r * band.row)
 
 
-cdef inline void set_masks(const Band* band, int64_t w, int64_t vectors, int64_t lanes, Lines* lines) noexcept nogil:
+cdef inline int64_t lanes_within(int64_t begin, int64_t length, int64_t lanes) noexcept nogil:
+    """The lanes of a vector from column `begin` on that lie in a row of `length` columns."""
+    cdef int64_t below = bounded(length - begin, 0, lanes)
+    return ((<int64_t> 1 << below) - 1) & ~((<int64_t> 1 << bounded(-begin, 0, lanes)) - 1)
+
+
+cdef inline void set_edges(
+    int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t lanes, Edges* edges
+) noexcept nogil:
     """For the vectors from column w of the band on."""
-    cdef int64_t all_lanes = (<int64_t> 1 << lanes) - 1
-    cdef int64_t j, begin, end
+    cdef int64_t i, j, begin
+    if not band.placed:
+        for j in range(2 * band.width):
+            edges.lanes[j] = (<int64_t> 1 << lanes) - 1
+        return
+    if S == 2:
+        for j in range(0, band.width, 2):
+            for i in range(2 * vectors):
+                begin = band.left + 2 * w + lines.column[j] + i * lanes
+                edges.lanes[2 * j + i] = lanes_within(begin, band.row_length, lanes)
+        return
     for j in range(band.width):
-        lines.column[j] = band.rows[j] - band.rows[0]
-        lines.first[j] = lines.last[j] = all_lanes
-        if band.placed:
-            begin = band.left + w + lines.column[j]
-            end = band.row_length - begin - (vectors - 1) * lanes
-            lines.first[j] = all_lanes & ~((<int64_t> 1 << bounded(-begin, 0, lanes)) - 1)
-            lines.last[j] = (<int64_t> 1 << bounded(end, 0, lanes)) - 1
-        if vectors == 1:
-            lines.first[j] &= lines.last[j]
+        begin = band.left + w + lines.column[j]
+        edges.lanes[2 * j] = lanes_within(begin, band.row_length, lanes)
+        edges.lanes[2 * j + 1] = lanes_within(begin + (vectors - 1) * lanes, band.row_length, lanes)
 
 
 cdef inline void load_column(
-    int v, int vectors, vector* operand, const real* row, const Lines* lines, int64_t j
+    int V, vector* operand, const real* row, const Lines* lines, const Edges* edges, int64_t j
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef const real* source = row + lines.column[j] + v * lanes
-    if v == 0:
-        load_masked(operand[0], source, lines.first[j])
-    elif v == vectors - 1:
-        load_masked(operand[0], source, lines.last[j])
+    cdef const real* source = row + lines.column[j]
+    cdef int v
+    load_masked(operand[0], source, edges.lanes[2 * j])
+    for v in range(1, V - 1):
+        operand[v] = (<const vector*> (source + v * lanes))[0]
+    if V > 1:
+        load_masked(operand[V - 1], source + (V - 1) * lanes, edges.lanes[2 * j + 1])
+
+
+cdef inline void load_half(
+    int V, vector* operand, const real* row, const Lines* lines, const Edges* edges, int64_t j
+) noexcept nogil:
+    """The even columns from column j of the kernel on, or the odd ones from the one before on."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t even = j - j % 2
+    cdef const real* source = row + lines.column[even]
+    cdef vector low, high
+    cdef int v
+    for v in range(V):
+        load_masked(low, source + 2 * v * lanes, edges.lanes[2 * even + 2 * v])
+        load_masked(high, source + (2 * v + 1) * lanes, edges.lanes[2 * even + 2 * v + 1])
+        if j == even:
+            take_even(operand[v], low, high)
+        else:
+            take_odd(operand[v], low, high)
+
+
+cdef inline void add_products(
+    int first, int low, int high, int V, vector (*total)[BAND], const vector* operand, const real* weight, int64_t step
+) noexcept nogil:
+    cdef int i, v
+    for i in range(low, high):
+        for v in range(V):
+            multiply_add(total[first + i][v], weight[-i * step], operand[v])
+
+
+cdef inline void add_column(
+    int low, int high, int R, int O, int V, int S, int64_t j, vector (*total)[BAND],
+    const real* row, const real* weight, int64_t width, const Lines* lines, const Edges* edges,
+) noexcept nogil:
+    """Column j of the kernel, for the image rows low <= i < high; `weight` is that of a kernel row for row 0."""
+    cdef vector operand[BAND]
+    cdef int64_t step = S * width * O
+    if S == 2:
+        load_half(V, operand, row, lines, edges, j)
     else:
-        operand[0] = (<const vector*> source)[0]
+        load_column(V, operand, row, lines, edges, j)
+    weight += j * O
+    add_products(0, low, high, V, total, operand, weight, step)
+    if O > 1:
+        add_products(R, low, high, V, total, operand, weight + 1, step)
+        add_products(2 * R, low, high, V, total, operand, weight + 2, step)
+        add_products(3 * R, low, high, V, total, operand, weight + 3, step)
 
 
 cdef inline void add_row(
-    int low, int high, int vectors, vector (*total)[BAND],
-    const Lines* lines, int64_t r, const real* weight, int64_t width,
+    int low, int high, int R, int O, int V, int S, int F, int64_t r, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
 ) noexcept nogil:
-    """total[i] += row r times row r - i of the kernel, for low <= i < high."""
+    """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
     cdef const real* row = <const real*> lines.line[r]
-    cdef vector operand[BAND]
-    cdef int i, v
+    cdef int64_t width = F if F else band.width
     cdef int64_t j
-    weight += r * width
-    for j in range(width):
-        for v in range(vectors):
-            load_column(v, vectors, operand + v, row, lines, j)
-        for i in range(low, high):
-            for v in range(vectors):
-                multiply_add(total[i][v], weight[j - i * width], operand[v])
+    if F != 3 or O * V > 2:
+        forget_loads()  # of weights that other rows take too: all of them in registers would push the sums out
+    weight += r * width * O
+    if F == 0:
+        for j in range(width):
+            add_column(low, high, R, O, V, S, j, total, row, weight, width, lines, edges)
+    if F > 0:
+        add_column(low, high, R, O, V, S, 0, total, row, weight, width, lines, edges)
+    if F > 1:
+        add_column(low, high, R, O, V, S, 1, total, row, weight, width, lines, edges)
+    if F > 2:
+        add_column(low, high, R, O, V, S, 2, total, row, weight, width, lines, edges)
+    if F > 3:
+        add_column(low, high, R, O, V, S, 3, total, row, weight, width, lines, edges)
+    if F > 4:
+        add_column(low, high, R, O, V, S, 4, total, row, weight, width, lines, edges)
+    if F > 5:
+        add_column(low, high, R, O, V, S, 5, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, 6, total, row, weight, width, lines, edges)
 
 
-cdef inline void add_planes(
-    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x, Lines* lines
+cdef inline void add_row_of_few(
+    int r, int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
 ) noexcept nogil:
-    """The products of kernel planes height × width, of channels and depths."""
+    """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
+    if r < S * (R - 1) + H:
+        add_row(
+            0 if r < H else (r - H + S) // S, R if r // S >= R else r // S + 1,
+            R, O, V, S, F, r, total, band, lines, edges, weight,
+        )
+
+
+cdef inline void add_few_rows(
+    int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
+) noexcept nogil:
+    """A kernel plane of H rows, 3."""
+    add_row_of_few(0, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(1, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(2, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(3, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(4, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(5, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(6, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(7, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(8, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(9, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(10, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(11, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(12, R, O, V, S, H, F, total, band, lines, edges, weight)
+
+
+cdef inline void flush_sums(
+    int at, int V, vector (*total)[BAND], real* sums, bint first
+) noexcept nogil:
+    cdef vector* to = <vector*> sums
+    cdef int v
+    if not first:
+        for v in range(V):
+            total[at][v] += to[v]
+    for v in range(V):
+        to[v] = total[at][v]
+        broadcast(total[at][v], 0)
+
+
+cdef inline void flush_row(
+    int i, int low, int high, int R, int O, int V, int64_t r, vector (*total)[BAND], const Band* band, real* sums,
+    bint first,
+) noexcept nogil:
+    """End the chain of image row i, if one ends before row r of a plane, or the plane before: total → sums."""
+    if i >= low and i < high and (r == 0 or (r > i and band.ends[r - i])):
+        first = first and r - i == band.flush
+        sums += i * band.row_step
+        flush_sums(i, V, total, sums, first)
+        if O > 1:
+            flush_sums(R + i, V, total, sums + band.channel_step, first)
+            flush_sums(2 * R + i, V, total, sums + 2 * band.channel_step, first)
+            flush_sums(3 * R + i, V, total, sums + 3 * band.channel_step, first)
+
+
+cdef inline void flush(
+    int low, int high, int R, int O, int V, int64_t r, vector (*total)[BAND], const Band* band, real* sums, bint first
+) noexcept nogil:
+    flush_row(0, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(1, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(2, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(3, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(4, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(5, low, high, R, O, V, r, total, band, sums, first)
+
+
+cdef inline void add_row_of_many(
+    int low, int high, int R, int O, int V, int F, int64_t r, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const Edges* edges, const real* weight, vector* sums, bint first,
+) noexcept nogil:
+    if F == 0 and band.flush < band.height and r > 0:
+        flush(low, high, R, O, V, r, total, band, <real*> sums, first)
+    add_row(low, high, R, O, V, 1, F, r, total, band, lines, edges, weight)
+
+
+cdef inline void add_many_rows(
+    int R, int O, int V, int F, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const Edges* edges, const real* weight, vector* sums, bint first,
+) noexcept nogil:
+    """A kernel plane of R - 1 rows or more."""
     cdef int64_t height = band.height
-    cdef int64_t width = band.width
-    cdef int64_t size = height * width
-    cdef int64_t plane, r
-    for plane in range(band.chain // size):
-        set_lines(band, x + band.rows[plane * size], lines)
-        add_row(0, 1, vectors, total, lines, 0, weight, width)
-        add_row(0, 2, vectors, total, lines, 1, weight, width)
-        add_row(0, 3, vectors, total, lines, 2, weight, width)
-        for r in range(BAND_ROWS - 1, height):
-            add_row(0, BAND_ROWS, vectors, total, lines, r, weight, width)
-        add_row(1, 4, vectors, total, lines, height, weight, width)
-        add_row(2, 4, vectors, total, lines, height + 1, weight, width)
-        add_row(3, 4, vectors, total, lines, height + 2, weight, width)
-        weight += size
+    cdef int64_t r
+    add_row_of_many(0, 1, R, O, V, F, 0, total, band, lines, edges, weight, sums, first)
+    add_row_of_many(0, 2, R, O, V, F, 1, total, band, lines, edges, weight, sums, first)
+    if R > 3:
+        add_row_of_many(0, 3, R, O, V, F, 2, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(0, 4, R, O, V, F, 3, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(0, 5, R, O, V, F, 4, total, band, lines, edges, weight, sums, first)
+    for r in range(R - 1, height):
+        add_row_of_many(0, R, R, O, V, F, r, total, band, lines, edges, weight, sums, first)
+    if R > 3:
+        add_row_of_many(R - 5, R, R, O, V, F, height + R - 6, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(R - 4, R, R, O, V, F, height + R - 5, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(R - 3, R, R, O, V, F, height + R - 4, total, band, lines, edges, weight, sums, first)
+    add_row_of_many(R - 2, R, R, O, V, F, height + R - 3, total, band, lines, edges, weight, sums, first)
+    add_row_of_many(R - 1, R, R, O, V, F, height + R - 2, total, band, lines, edges, weight, sums, first)
 
 
-cdef inline void add_row_of_3(
-    int low, int high, int r, int vectors, vector (*total)[BAND], const vector* taps, const Lines* lines, real* as_real
+cdef inline bint add_planes(
+    int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    const Band* band, const Edges* edges, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """`add_row` for a 3 × 3 kernel whose taps are in registers."""
-    cdef const real* row = <const real*> lines.line[r]
-    cdef vector operand
-    cdef int i, j, v
-    for j in range(3):
-        for v in range(vectors):
-            load_column(v, vectors, &operand, row, lines, j)
-            for i in range(low, high):
-                total[i][v] += taps[3 * (r - i) + j] * operand
-
-
-cdef inline void add_3_by_3(
-    int vectors, vector (*total)[BAND], const Band* band, const vector* taps, const real* x, Lines* lines
-) noexcept nogil:
-    cdef real* as_real = NULL
-    set_lines(band, x + band.rows[0], lines)
-    add_row_of_3(0, 1, 0, vectors, total, taps, lines, as_real)
-    add_row_of_3(0, 2, 1, vectors, total, taps, lines, as_real)
-    add_row_of_3(0, 3, 2, vectors, total, taps, lines, as_real)
-    add_row_of_3(1, 4, 3, vectors, total, taps, lines, as_real)
-    add_row_of_3(2, 4, 4, vectors, total, taps, lines, as_real)
-    add_row_of_3(3, 4, 5, vectors, total, taps, lines, as_real)
+    """The products of kernel planes height × width, of channels and depths; whether the sums hold something then."""
+    cdef int64_t size = band.height * band.width
+    cdef bint flushes = H == 0 and F == 0 and band.flush < band.height
+    cdef int64_t plane
+    cdef Lines lines
+    set_columns(band, &lines)
+    for plane in range(band.planes):
+        set_lines(R, S, band, x + band.rows[plane * size], &lines)
+        if flushes and plane > 0:
+            flush(0, R, R, O, V, 0, total, band, <real*> sums, False)
+        if H:
+            add_few_rows(R, O, V, S, H, F, total, band, &lines, edges, weight)
+        else:
+            add_many_rows(
+                R, O, V, F, total, band, &lines, edges, weight, sums, band.first and plane == 0
+            )
+        weight += size * O
+    return flushes or not band.first
 
 
 cdef inline void add_taps(
-    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+    int R, int V, vector (*total)[BAND], const Band* band, const real* weight, const real* x
 ) noexcept nogil:
     cdef const vector* source
     cdef int i, v
     cdef int64_t k
     for k in range(band.chain):
-        for i in range(BAND_ROWS):
+        for i in range(R):
             source = <const vector*> (x + band.rows[k] + i * band.row)
-            for v in range(vectors):
+            for v in range(V):
                 multiply_add(total[i][v], weight[k], source[v])
 
 
 cdef inline void add_alternate_tap(
-    int vectors, bint pair, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+    int R, int V, bint pair, vector (*total)[BAND], const Band* band, const real* weight, const real* x
 ) noexcept nogil:
     """One tap, which takes the even elements, and of a pair the next one, which takes the odd ones."""
     cdef const vector* source
     cdef vector operand
     cdef int i, v
-    for i in range(BAND_ROWS):
+    for i in range(R):
         source = <const vector*> (x + i * band.row)
-        for v in range(vectors):
+        for v in range(V):
             take_even(operand, source[2 * v], source[2 * v + 1])
             multiply_add(total[i][v], weight[0], operand)
             if pair:
@@ -169,84 +357,195 @@ cdef inline void add_alternate_tap(
 
 
 cdef inline void add_alternate_taps(
-    int vectors, vector (*total)[BAND], const Band* band, const real* weight, const real* x
+    int R, int V, vector (*total)[BAND], const Band* band, const real* weight, const real* x
 ) noexcept nogil:
     """Taps at stride 2 along the row: neighbouring ones share what they load."""
     cdef int64_t k = 0
     while k < band.chain:
         if k + 1 < band.chain and band.rows[k + 1] == band.rows[k] + 1:
-            add_alternate_tap(vectors, True, total, band, weight + k, x + band.rows[k])
+            add_alternate_tap(R, V, True, total, band, weight + k, x + band.rows[k])
             k += 2
         else:
-            add_alternate_tap(vectors, False, total, band, weight + k, x + band.rows[k])
+            add_alternate_tap(R, V, False, total, band, weight + k, x + band.rows[k])
             k += 1
 
 
-cdef inline void band_columns(
-    int vectors, bint three, const Band* band, const vector* taps, const real* weight, const real* x, int64_t w,
-    vector* sums, int64_t step, int64_t width, bint first,
+cdef struct Strips:
+    # How a band is cut into strips: whole ones of 4, 2 or 1 vectors, and then one of 2, one of 1, or both
+    int64_t vectors         # of a whole one
+    int64_t whole
+    int64_t pairs           # strips of two vectors behind them, 0 or 1,
+    int64_t singles         # and of one
+    int64_t count           # of all
+    int64_t width           # elements of all together
+    int64_t pace            # elements of input between neighbouring ones
+    Edges edges[5]          # of the first strip, those between, and the last three
+
+
+cdef inline int64_t edges_of(const Strips* strips, int64_t strip) noexcept nogil:
+    """Index of the edges of a strip."""
+    return 0 if strip == 0 else bounded(strip - strips.count + 5, 1, 4)
+
+
+cdef inline int64_t start_of(const Strips* strips, int64_t strip) noexcept nogil:
+    """Vectors before a strip."""
+    return strip * strips.vectors if strip <= strips.whole else strips.whole * strips.vectors + 2
+
+
+cdef inline int64_t vectors_of(const Strips* strips, int64_t strip) noexcept nogil:
+    return strips.vectors if strip < strips.whole else 2 if strip < strips.whole + strips.pairs else 1
+
+
+cdef inline void store_rows(
+    int first, int R, int V, bint more, vector (*total)[BAND], const Band* band, real* sums, int64_t width
 ) noexcept nogil:
-    """`vectors` columns from w on of the band, of which the first `width` elements are wanted."""
-    cdef vector total[BAND_ROWS][BAND]
-    cdef Lines lines
+    """The first `width` elements of one channel's sums, added to what is there if there is `more`."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef vector* to
     cdef int i, v
-    if band.shared:
-        set_masks(band, w, vectors, sizeof(vector) // sizeof(real), &lines)
-    for i in range(BAND_ROWS):
-        for v in range(vectors):
-            broadcast(total[i][v], 0)
-    if three:
-        add_3_by_3(vectors, total, band, taps, x, &lines)
-    elif band.shared:
-        add_planes(vectors, total, band, weight, x, &lines)
-    elif band.alternate:
-        add_alternate_taps(vectors, total, band, weight, x)
-    else:
-        add_taps(vectors, total, band, weight, x)
-    for i in range(BAND_ROWS):
-        to = <vector*> (<real*> sums + i * step)
-        if not first:
-            for v in range(vectors):
-                total[i][v] += to[v]
-        for v in range(vectors - 1):
-            to[v] = total[i][v]
-        store_part(to + vectors - 1, total[i][vectors - 1], width - (vectors - 1) * (sizeof(vector) // sizeof(real)))
+    for i in range(R):
+        to = <vector*> (sums + i * band.row_step)
+        if more:
+            for v in range(V):
+                total[first + i][v] += to[v]
+        for v in range(V - 1):
+            to[v] = total[first + i][v]
+        store_part(to + V - 1, total[first + i][V - 1], bounded(width - (V - 1) * lanes, 0, lanes))
 
 
-cdef inline void whole_band(
-    bint three, const Band* band, const real* weight, const real* x,
-    vector* sums, int64_t step, int64_t width, bint first,
+cdef inline void add_strips(
+    int R, int O, int V, int S, int H, int F, Form form, const Band* band, const Strips* strips, int64_t first,
+    int64_t count, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
+    """`count` strips of V vectors. A loop, for only inside of one gcc keeps the sums in registers."""
+    cdef vector total[BAND_SUMS][BAND]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t w = 0
-    cdef int64_t k, vectors, wanted
-    cdef int64_t pace = 2 if band.alternate else 1
-    cdef vector taps[9]
-    if three:
-        for k in range(9):
-            broadcast(taps[k], weight[k])
-    while w < width:
-        vectors = (bounded(width - w, 0, BAND * lanes) + lanes - 1) // lanes
-        wanted = bounded(width - w, 0, vectors * lanes)
+    cdef int64_t strip, w
+    cdef bint more
+    cdef vector* band_sums
+    cdef int i, v
+    for strip in range(first, first + count):
+        w = start_of(strips, strip) * lanes
+        band_sums = <vector*> (<real*> sums + w)
+        more = not band.first
+        for i in range(R * O):
+            for v in range(V):
+                broadcast(total[i][v], 0)
+        if form == PLAIN:
+            add_taps(R, V, total, band, weight, x + w * strips.pace)
+        elif form == ALTERNATE:
+            add_alternate_taps(R, V, total, band, weight, x + w * strips.pace)
+        else:
+            more = add_planes(
+                R, O, V, S, H, F, total, band, &strips.edges[edges_of(strips, strip)], weight, x + w * strips.pace,
+                band_sums,
+            )
+        w = strips.width - w
+        store_rows(0, R, V, more, total, band, <real*> band_sums, w)
+        if O > 1:
+            store_rows(R, R, V, more, total, band, <real*> band_sums + band.channel_step, w)
+            store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, w)
+            store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, w)
+
+
+cdef inline void strips_of_one(
+    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    const real* weight, const real* x, vector* sums,
+) noexcept nogil:
+    """The forms for one output channel."""
+    if band.form == PLAIN:
+        add_strips(BAND_ROWS, 1, V, 1, 0, 0, PLAIN, band, strips, first, count, weight, x, sums)
+    elif band.form == THREE_BY_THREE:
+        add_strips(BAND_ROWS, 1, V, 1, 3, 3, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+    elif band.form == FIVE_COLUMNS:
+        add_strips(BAND_ROWS, 1, V, 1, 0, 5, FIVE_COLUMNS, band, strips, first, count, weight, x, sums)
+    elif band.form == SEVEN_COLUMNS:
+        add_strips(BAND_ROWS, 1, V, 1, 0, 7, SEVEN_COLUMNS, band, strips, first, count, weight, x, sums)
+    elif band.form == ANY_SIZE:
+        add_strips(BAND_ROWS, 1, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
+    elif V <= 2:
+        if band.form == ALTERNATE:
+            add_strips(BAND_ROWS, 1, V, 2, 0, 0, ALTERNATE, band, strips, first, count, weight, x, sums)
+        else:
+            add_strips(BAND_ROWS, 1, V, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+
+
+cdef inline void strips_of_four(
+    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    const real* weight, const real* x, vector* sums,
+) noexcept nogil:
+    """The forms for four output channels, of half as many rows."""
+    if band.form == THREE_BY_THREE:
+        add_strips(BAND_ROWS // 2, 4, V, 1, 3, 3, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+    elif band.form == ANY_SIZE:
+        add_strips(BAND_ROWS // 2, 4, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
+    elif V == 1:
+        add_strips(BAND_ROWS // 2, 4, 1, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+
+
+cdef inline bint halves(const Band* band) noexcept nogil:
+    """Whether it is of stride 2 along both axes, and shared."""
+    return band.form == HALVED_THREE_BY_THREE
+
+
+cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept nogil:
+    """Of a strip, so that its sums and what they take stay in registers."""
+    if halves(band):
+        return (BAND + 1) // 2 if channels == 1 else (BAND + 3) // 4
+    if band.form == ALTERNATE:
+        return (BAND + 1) // 2
+    return BAND if channels == 1 else BAND // 2
+
+
+cdef void multiply_strips(
+    int64_t channels, int64_t vectors, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    const real* weight, const real* x, vector* sums,
+) noexcept nogil:
+    """Add a chain to strips of so many vectors, 1, 2 or 4: the instances."""
+    if channels == 1:
         if vectors == 1:
-            band_columns(1, three, band, taps, weight, x + w * pace, w, sums, step, wanted, first)
+            strips_of_one(1, band, strips, first, count, weight, x, sums)
         elif vectors == 2:
-            band_columns(2, three, band, taps, weight, x + w * pace, w, sums, step, wanted, first)
+            strips_of_one(2, band, strips, first, count, weight, x, sums)
         elif BAND > 2:
-            if vectors == 3:
-                band_columns(3, three, band, taps, weight, x + w * pace, w, sums, step, wanted, first)
-            elif vectors == 4:
-                band_columns(4, three, band, taps, weight, x + w * pace, w, sums, step, wanted, first)
-        sums += BAND
-        w += BAND * lanes
+            strips_of_one(4, band, strips, first, count, weight, x, sums)
+    elif vectors == 1:
+        strips_of_four(1, band, strips, first, count, weight, x, sums)
+    elif BAND > 2:
+        strips_of_four(2, band, strips, first, count, weight, x, sums)
+
+
+cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t lanes, Strips* strips) noexcept nogil:
+    cdef int64_t S = 2 if halves(band) else 1
+    cdef int64_t vectors = (width + lanes - 1) // lanes
+    cdef int64_t most = most_vectors(band, channels)
+    cdef int64_t i
+    cdef Lines lines
+    strips.width = width
+    strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
+    strips.vectors = most
+    strips.whole = vectors // most
+    strips.pairs = vectors % most // 2
+    strips.singles = vectors % 2 if most > 1 else 0
+    strips.count = strips.whole + strips.pairs + strips.singles
+    if band.form == PLAIN or band.form == ALTERNATE:
+        return
+    set_columns(band, &lines)
+    for i in range(strips.count):
+        if i < 2 or i >= strips.count - 3:
+            set_edges(
+                S, band, &lines, start_of(strips, i) * lanes, vectors_of(strips, i), lanes,
+                &strips.edges[edges_of(strips, i)],
+            )
 
 
 cdef void multiply_band(
-    const Band* band, const real* weight, const real* x, vector* sums, int64_t step, int64_t width, bint first
+    const Band* band, const Strips* strips, int64_t channels, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    """Add a chain to BAND_ROWS rows of `width` sums; the commonest kernel has instances of its own."""
-    if band.shared and band.height == 3 and band.width == 3 and band.chain == 9:
-        whole_band(True, band, weight, x, sums, step, width, first)
-    else:
-        whole_band(False, band, weight, x, sums, step, width, first)
+    """Add a chain to a band, strip by strip."""
+    if strips.whole:
+        multiply_strips(channels, strips.vectors, band, strips, 0, strips.whole, weight, x, sums)
+    if strips.pairs:
+        multiply_strips(channels, 2, band, strips, strips.whole, 1, weight, x, sums)
+    if strips.singles:
+        multiply_strips(channels, 1, band, strips, strips.count - 1, 1, weight, x, sums)

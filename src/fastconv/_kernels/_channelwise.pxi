@@ -115,7 +115,7 @@ cdef void add_segment(
     tile.pixels = tile.row
     tile.width = tile.row
     while tap < job.taps:
-        chain = bounded(job.taps - tap, 0, job.chunk_taps)
+        chain = chain_taps(job, tap)
         locate_taps(job, block, tile, tap, chain, inside, constant, taps, tap_steps)
         multiply_pixels(
             tile.row, count, weight + tap * job.tile_lanes, taps, tap_steps, chain, job.tile_lanes, tile.channels,

@@ -23,6 +23,11 @@ cdef struct Tile:
     int64_t wanted          # and these many of a row belong to it
 
 
+cdef inline int64_t image_rows(const Job* job) noexcept nogil:
+    """Rows of sums for each channel, where they run along pixels."""
+    return job.band_rows if job.band else 1
+
+
 cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
     """Length of the next piece of an image row from `lane` on; 0 at the tile's end.  Moves `lane` to its start."""
     cdef int64_t width
@@ -92,16 +97,16 @@ cdef void finish_row(const Job* job, real* row, int64_t width, const real* bias,
 cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     """A tied bias: one value for each channel."""
     cdef const real* bias = <const real*> job.bias + tile.channel * job.bias_o
-    cdef int64_t bias_o = 0 if job.band else job.bias_o
-    cdef int64_t i, v
+    cdef int64_t i, r, v, rows = image_rows(job)
     cdef real values[MOST_LANES]
     if job.lanes_are_pixels:
-        for i in range(job.tile_rows if job.band else tile.channels):
-            for v in range(tile.vectors):
-                add_scalar((<vector*> (sums + i * tile.step))[v], bias[i * bias_o])
+        for i in range(tile.channels):
+            for r in range(i * rows, (i + 1) * rows):
+                for v in range(tile.vectors):
+                    add_scalar((<vector*> (sums + r * tile.step))[v], bias[i * job.bias_o])
     else:
         for i in range(job.tile_lanes):
-            values[i] = bias[i * bias_o] if i < tile.channels else 0
+            values[i] = bias[i * job.bias_o] if i < tile.channels else 0
         for i in range(tile.pixels):
             for v in range(tile.vectors):
                 (<vector*> (sums + i * tile.step))[v] += (<vector*> values)[v]
@@ -113,11 +118,12 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     cdef bint tied = axis[0].bias == 0 and axis[1].bias == 0 and axis[2].bias == 0
     cdef const real* bias = <const real*> job.bias
     if tile.in_output:
-        for i in range(job.tile_rows):
-            channel = tile.channel if job.band else tile.channel + i
-            finish_row(
-                job, sums + i * tile.step, tile.wanted, bias + channel * job.bias_o if bias else NULL, as_vectors
-            )
+        for channel in range(tile.channels):
+            for i in range(image_rows(job)):
+                finish_row(
+                    job, sums + channel * tile.channel_step + i * tile.step, tile.wanted,
+                    bias + (tile.channel + channel) * job.bias_o if bias else NULL, as_vectors,
+                )
         return
     if job.bias and tied:
         add_bias(job, tile, sums, as_vectors)

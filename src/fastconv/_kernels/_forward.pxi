@@ -55,7 +55,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
     cdef const real* x
     cdef const real* base
     cdef const int64_t* rows
-    cdef int64_t channel, channels, tap, i
+    cdef int64_t channel, channels, tap, length, i
     cdef bint placed
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
     placed = job.zero_border or (job.in_place and lies_inside(job, block, read_behind(job, block)))
@@ -83,15 +83,21 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
             chain.rows = rows + tap
             chain.weights = <const int64_t*> job.weight_rows
             chain.channels = channels
-            chain.length = channels * bounded(job.taps - tap, 0, job.chunk_taps)
+            length = chain_taps(job, tap)
+            chain.length = channels * length
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
             if job.band:
                 bands(job, block, &chain, base, <const real*> workspace, sums)
             else:
                 tiles(job, block, &chain, base, workspace + job.panel_at, sums)
-            tap += job.chunk_taps
+            tap += length
         channel += job.chunk_channels
+
+
+cdef inline int64_t chain_taps(const Job* job, int64_t tap) noexcept nogil:
+    """Taps of the chain that begins at `tap`: no chain goes on from one span to the next."""
+    return bounded(job.span_taps - tap % job.span_taps, 0, job.chunk_taps)
 
 
 cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nogil:
@@ -176,7 +182,7 @@ cdef void tiles(
             while pixel < total:
                 tile.pixel = pixel
                 tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
-                multiply(job, block, &chain, &tile, block.tile + t, base + pixel, <const real*> NULL, sums, slot)
+                multiply(job, block, &chain, &tile, block.tile + t, base + pixel, sums, slot)
                 slot += block.tiles
                 pixel += job.pixel_tile
         return
@@ -195,7 +201,7 @@ cdef void tiles(
         in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
         for t in range(block.tiles):
             tile.in_output = in_output
-            multiply(job, block, &chain, &tile, block.tile + t, pixels, <const real*> NULL, sums, slot)
+            multiply(job, block, &chain, &tile, block.tile + t, pixels, sums, slot)
             slot += 1
         pixel += job.pixel_tile
 
@@ -203,34 +209,82 @@ cdef void tiles(
 cdef void bands(
     const Job* job, const Block* block, const Chain* chain, const real* base, const real* zeros, vector* sums
 ) noexcept nogil:
-    """Tiles of image rows × pixels of one channel."""
+    """Tiles of image rows × pixels of one channel or a few."""
     cdef Tile tile
+    cdef Band band
+    cdef Strips strips
+    cdef const Axis* axis = &job.axis[0]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t h = 0, t, slot = 0
+    cdef int64_t h = 0, t
+    cdef vector* to
+    band.form = <Form> job.form
+    band.rows = chain.rows
+    band.row = axis[1].x if halves(&band) else chain.row
+    band.height = axis[1].kernel
+    band.width = axis[2].kernel
+    band.chain = chain.length
+    band.planes = 1
+    if chain.length > band.height * band.width:
+        band.planes = chain.length // (band.height * band.width)
+    band.flush = job.flush_rows
+    band.first = chain.first
+    band.placed = job.zero_border
+    band.left = block.first[2] * axis[2].stride - axis[2].before
+    band.rows_of_input = axis[1].size
+    band.row_length = axis[2].size
+    band.zeros = <uintptr_t> zeros
     tile.pixel = 0
+    tile.pixel_step = 1
     tile.w = block.first[2]
     tile.width = block.count[2]
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
+    if job.flush_rows < band.height:
+        set_ends(&band)
+    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips)
     while h < block.count[1]:
-        if job.to_output and h > bounded(block.count[1] - job.tile_rows, 0, h):
-            h = block.count[1] - job.tile_rows  # rather a few rows twice than a tile that is not whole
+        if job.to_output and h > bounded(block.count[1] - job.band_rows, 0, h):
+            h = block.count[1] - job.band_rows  # rather a few rows twice than a tile that is not whole
         tile.h = block.first[1] + h
-        tile.pixels = bounded(block.count[1] - h, 0, job.tile_rows) * tile.row
-        for t in range(block.tiles):
-            tile.in_output = job.to_output and block.count[1] >= job.tile_rows
-            multiply(job, block, chain, &tile, block.tile + t, base + h * chain.row, zeros, sums, slot)
-            slot += 1
-        h += job.tile_rows
+        tile.pixels = bounded(block.count[1] - h, 0, job.band_rows) * tile.row
+        band.top = tile.h * axis[1].stride - axis[1].before
+        for t in range(block.tile, block.tile + block.tiles):
+            tile.channel = block.group * job.o + t * job.channel_tile
+            tile.channels = bounded(job.o - t * job.channel_tile, 0, job.channel_tile)
+            tile.in_output = job.to_output and block.count[1] >= job.band_rows and tile.channels == job.channel_tile
+            if tile.in_output:
+                to = <vector*> (
+                    <real*> job.y + block.n * job.y_n + tile.channel * job.y_o
+                    + block.first[0] * axis[0].y + tile.h * axis[1].y + tile.w * axis[2].y
+                )
+                tile.step = axis[1].y
+                tile.channel_step = job.y_o
+            else:
+                to = sums
+                tile.step = tile.row
+                tile.channel_step = job.band_rows * tile.row
+                if not (chain.first and chain.last):
+                    sums += job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+            strips.width = tile.width if tile.in_output else tile.row
+            band.row_step = tile.step
+            band.channel_step = tile.channel_step
+            multiply_band(
+                &band, &strips, job.channel_tile,
+                <const real*> job.weight
+                + ((block.group * job.channel_tiles + t) * job.c * job.taps + chain.product) * job.channel_tile,
+                base + h * chain.row, to,
+            )
+            if chain.last and (not tile.in_output or job.bias or job.activation):
+                finish(job, block, &tile, <real*> to, to)
+        h += job.band_rows
 
 
 cdef inline void multiply(
     const Job* job, const Block* block, const Chain* chain, Tile* piece, int64_t channel_tile,
-    const real* pixels, const real* zeros, vector* sums, int64_t slot,
+    const real* pixels, vector* sums, int64_t slot,
 ) noexcept nogil:
     """Add one chain to one tile, and finish the tile after its last chain."""
-    cdef Band strip
     cdef int64_t h, w, lane = 0
     cdef const real* weight = <const real*> job.weight + (
         (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
@@ -238,7 +292,7 @@ cdef inline void multiply(
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
     if piece.in_output and piece.channels == job.channel_tile:
-        piece.step = job.axis[1].y if job.band else job.y_o
+        piece.step = job.y_o
         next_piece(piece, &lane, &h, &w)
         sums = <vector*> (
             <real*> job.y + block.n * job.y_n + piece.channel * job.y_o
@@ -251,24 +305,7 @@ cdef inline void multiply(
             sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
-    if job.band:
-        strip.rows = chain.rows
-        strip.row = chain.row
-        strip.height = job.axis[1].kernel
-        strip.width = job.axis[2].kernel
-        strip.chain = chain.length
-        strip.shared = job.shared
-        strip.alternate = job.alternate
-        strip.placed = job.zero_border
-        strip.top = piece.h - job.axis[1].before
-        strip.left = piece.w - job.axis[2].before
-        strip.rows_of_input = job.axis[1].size
-        strip.row_length = job.axis[2].size
-        strip.zeros = <uintptr_t> zeros
-        multiply_band(
-            &strip, weight, pixels, sums, piece.step, piece.width if piece.in_output else piece.row, chain.first
-        )
-    elif job.lanes_are_pixels:
+    if job.lanes_are_pixels:
         tile(
             job.tile_rows, piece.vectors, weight, chain.weights,
             pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows,

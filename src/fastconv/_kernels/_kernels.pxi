@@ -24,11 +24,13 @@ cdef extern from "vector.h" nogil:
         MOST_DOTS
         DOT_TAPS
         BAND_ROWS
+        BAND_SUMS
         MOST_LANES
         SQUARE
         CHAIN
         CHANNELWISE_PIXELS
     void prefetch(const void* address)
+    void forget_loads()
     void broadcast(...)
     void multiply_add(...)
     void add_scalar(...)
@@ -66,8 +68,8 @@ include "_pack.pxi"
 include "_activation.pxi"
 include "_elementwise.pxi"
 include "_finish.pxi"
-include "_channelwise.pxi"
 include "_forward.pxi"
+include "_channelwise.pxi"
 include "_winograd_transforms.pxi"
 include "_winograd.pxi"
 include "_interleave.pxi"
@@ -156,7 +158,17 @@ LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
 TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
-ROWS_OF_BAND = BAND_ROWS
+ROWS_OF_BAND = {1: BAND_ROWS, 4: BAND_ROWS // 2}  # output channels → image rows
+# form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
+FORMS = (
+    (THREE_BY_THREE, 1, 3, 3, 4),
+    (FIVE_COLUMNS, 1, 0, 5, 1),
+    (SEVEN_COLUMNS, 1, 0, 7, 1),
+    (ANY_SIZE, 1, 0, 0, 4),
+    (HALVED_THREE_BY_THREE, 2, 3, 3, 4),
+)
+PLAIN_FORM = PLAIN
+ALTERNATE_FORM = ALTERNATE
 PIXELS_OF_CHANNELWISE = CHANNELWISE_PIXELS
 STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
 MOST_SUMS = MOST_DOTS

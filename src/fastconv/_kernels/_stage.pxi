@@ -138,5 +138,5 @@ cdef inline bint lies_inside(const Job* job, const Block* block, int64_t behind)
             return False
         last += stop * axis.x
     if job.band:
-        last += (job.tile_rows - 1) * job.axis[1].stride * job.axis[1].x
+        last += (job.band_rows - 1) * job.axis[1].stride * job.axis[1].x
     return last <= job.x_last

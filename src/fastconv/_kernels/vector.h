@@ -19,7 +19,7 @@
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows;
+ * BAND: most vectors in one of BAND_ROWS image rows of one output channel;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps. */
 #if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
@@ -47,7 +47,8 @@
 #define MOST_DOTS 12
 #endif
 
-#define BAND_ROWS 4
+#define BAND_ROWS 6
+#define BAND_SUMS (2 * BAND_ROWS) /* rows of sums, of several channels */
 /* Pixels of a tile that runs along the channels, two vectors each. */
 #define CHANNELWISE_PIXELS 6
 /* Taps of one row of gradients that are summed at once. */
@@ -67,6 +68,8 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define blend(mask, a, b) ((__typeof__(a))(((mask) & (bits_of(a))(a)) | (~(mask) & (bits_of(b))(b))))
 
 #define prefetch(address) (__builtin_prefetch(address), __builtin_prefetch((const char *)(address) + 64))
+/* What was loaded before is loaded again where it is needed again */
+#define forget_loads() __asm__ volatile("" ::: "memory")
 /* v = s in every lane */
 #define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
 /* sum += s * v: the one way in which products are added up, tails included */
