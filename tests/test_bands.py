@@ -70,7 +70,7 @@ def test_every_width(forced, stride, dtype):
 def test_what_is_not_finite_stays_within_reach_of_long_kernels(forced):
     x, weight = integers((1, 40, 48), "float32", 0), integers((1, 1, 15, 15), "float32", 1)
     x[0, 20, 30] = np.nan
-    for kind in ("shared band", "bordered band"):
+    for kind in {"shared band", "bordered band"} & set(kinds_for(x, weight, {"padding": 7})):
         y = forced(kind, weight, padding=7)(x)
         reached = np.zeros(y.shape, bool)
         reached[0, 13:28, 23:38] = True
@@ -80,7 +80,7 @@ def test_what_is_not_finite_stays_within_reach_of_long_kernels(forced):
 @pytest.mark.parametrize(
     "kernel, chunk",
     [
-        ((1, 3, 3), (14, 9, 9)),
+        ((1, 3, 3), (13, 9, 9)),
         ((1, 15, 15), (1, 120, 225)),
         ((1, 31, 31), (1, 124, 961)),
         ((2, 15, 15), (1, 120, 225)),

@@ -254,7 +254,7 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
     return v;
 }
 #define DEFINE_LOAD_MASKED(VECTOR) \
-static inline VECTOR load_masked_##VECTOR(const void *p, int64_t mask) \
+static __attribute__((noinline)) VECTOR load_masked_##VECTOR(const void *p, int64_t mask) \
 { \
     VECTOR v = {0}; \
     if (mask + 1 == (int64_t)1 << sizeof(v) / sizeof(v[0])) return *(const VECTOR *)p; \
