@@ -7,7 +7,9 @@ import numpy as np
 from .. import _driver, _isa
 from ._lines import combined
 from ._tiles import form
-from ._tiling import in_place, workspace
+from ._tiling import in_place, live, workspace
+
+WORTH_SKIPPING = 0.95  # of the products, where more are left it takes longer to find those with padding
 
 
 class Tables(list):
@@ -63,7 +65,7 @@ def job(geometry, layout, shape, tiling, tables):
         channel_blocks=channel_blocks,
         in_place=placed,
         to_output=_to_output(layout, shape, tiling),
-        skips=shape.skips and not kind.row_wise and taps == shape.taps and any(line.map.border for line in shape.lines),
+        skips=shape.skips and taps == shape.taps and live(shape, tiling) < WORTH_SKIPPING,
         x_last=last_element(geometry, layout.x),
         plane=stage.plane,
         run_start=tables(stage.run_starts),

@@ -18,6 +18,10 @@ PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
+FAR_ROW = 10.0  # going to a row of input that lies in a page of its own, where there are many
+PAGE = 4096  # bytes
+NEAR_ROWS = 32  # whose pages are remembered from one tile to the next
 READ_VECTOR = 1.0  # fetching one vector of input that is read where it is
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
@@ -208,8 +212,8 @@ def _block_cost(shape, tiling):
     stage = tiling.stage(shape.lines)
     pixel_tiles = tiling.kind.count(tiling, stage.row)
 
-    steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), 4)
-    multiply = shape.c * shape.taps * _live(shape, tiling) * steps
+    steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), 4) + _way(shape, tiling, vectors)
+    multiply = shape.c * shape.taps * live(shape, tiling) * steps
     start = TILE + (ROWS_VECTOR * vectors if tiling.kind.row_wise else 0)
     flush = shape.chains * (start + 2 * tiling.tile_rows * vectors)
     tiles = pixel_tiles * tiling.block_tiles * (multiply + flush + _store_cost(shape, tiling, stage, width))
@@ -220,6 +224,16 @@ def _block_cost(shape, tiling):
         pack = shape.c * shape.taps * pixel_tiles * pieces * piece
     excess = max(1.0, workspace(shape, tiling).total * shape.itemsize / WORKSPACE)
     return BLOCK + fetch_cost(shape, tiling, 1) + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
+
+
+def _way(shape, tiling, vectors):
+    """What it costs, for each product, that pixels are read where they lie."""
+    if tiling.kind.packed or tiling.kind.row_wise or tiling.kind.channelwise:
+        return 0
+    shift = SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0
+    placed = shape.read_in_place or in_place(shape, tiling)
+    many = shape.chunk.channels > NEAR_ROWS and abs(shape.x_c) * shape.itemsize >= PAGE
+    return shift + (FAR_ROW if placed and many else 0)
 
 
 def fetch_cost(shape, tiling, factor):
@@ -267,7 +281,7 @@ def _stage_cost(shape, tiling, stage, width):
     return inside * read + (1 - inside) * staged
 
 
-def _live(shape, tiling):
+def live(shape, tiling):
     """The part of the products that is left where those with zero padding are left out."""
     if tiling.kind.row_wise or tiling.kind.channelwise or not shape.skips:
         return 1.0

@@ -174,14 +174,16 @@ cdef void tiles(
     tile.width = block.count[2]
     tile.row = whole.row if block.count[1] > 1 and not job.packed else tile.width
     total = (block.count[1] - 1) * tile.row + tile.width
-    if not (job.packed or job.skips or job.lanes_are_pixels):  # what the vectors run along stays in cache: weights
-        tile.in_output = False
+    # What is loaded most stays in cache: the weights that the vectors run along, or few channels of pixels
+    if not (job.packed or job.skips or (job.lanes_are_pixels and tile.vectors == 2)):
         for t in range(block.tiles):
             slot = t
             pixel = 0
             while pixel < total:
                 tile.pixel = pixel
                 tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
+                lane = 0
+                tile.in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
                 multiply(job, block, &chain, &tile, block.tile + t, base + pixel, sums, slot)
                 slot += block.tiles
                 pixel += job.pixel_tile
