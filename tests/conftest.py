@@ -22,6 +22,7 @@ def direct_sums(request):
     with pytest.MonkeyPatch.context() as patch:
         for module in (_winograd, _cuts):
             patch.setattr(module, "WORTH", 1e9)
-        for kept in (_call._KEPT, _grad_weight._TASKS, _grad_weight._LARGE):
+        recent = [kept.noted for kept in _call._RECENT.values()]
+        for kept in (_call._KEPT, *recent, _grad_weight._TASKS, _grad_weight._LARGE):
             kept.clear()
         yield
