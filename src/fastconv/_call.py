@@ -14,6 +14,7 @@ from ._complex import complex_forward
 from ._geometry import Arguments
 from ._plan import Plan, tasks_of
 from ._recent import Recent
+from ._tasks import packer
 from ._transposed import TransposedArguments
 
 _KEPT = Bounded(256)
@@ -60,7 +61,7 @@ def _call(rank, x, weight, bias, arguments, out):
 
     def find():
         ready = plan.ready(x, None, result, out is None) if plan.holds(weight, bias) else None
-        return None if ready is None else (ready.task.run, ready.pack, ready.out_shape, types.computed)
+        return None if ready is None else (ready.task.run, packer(ready, weight), ready.out_shape, types.computed)
 
     _RECENT[type(arguments)].note(find, (rank, *arguments), (x, weight, bias), out)
     return result

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ._algorithms import choose
 from ._arrays import contiguous_strides
 from ._cache import Bounded
+from ._driver import Packed
 from ._geometry import Geometry
 from ._layout import Layout
 
@@ -54,6 +55,15 @@ class Prepared(NamedTuple):
     def pack(self, weight):
         """The weights as the task wants them."""
         return self.algorithm.pack(self.geometry.convolution, weight, self.task.packing)
+
+
+def packer(ready, weight):
+    """``ready.pack`` for contiguous arrays that lie like `weight`, quickly if it can be: nothing is found out twice."""
+    packed = ready.pack(weight)
+    if isinstance(packed, Packed):
+        return packed.like(weight) or ready.pack
+    packers = [part.like(weight) for part in packed if isinstance(part, Packed)] if isinstance(packed, list) else [None]
+    return ready.pack if None in packers else lambda weight: [pack(weight) for pack in packers]
 
 
 class Tasks:
