@@ -24,7 +24,7 @@ import_array()
 
 cdef enum:
     MOST_AXES = 8
-    MOST_ARRAYS = 4  # `out` among them
+    MOST_ARRAYS = 5  # `out` among them
 
 
 cdef struct Form:
