@@ -111,15 +111,17 @@ cdef bint is_apart(ndarray out, tuple inputs) noexcept:
     return True
 
 
-cdef bint is_plain(object value) noexcept:
-    """Whether an argument never changes, and equals what its type and ``==`` say."""
+cdef bint is_plain(object value, int depth) noexcept:
+    """Whether an argument never changes, and equals what its type and ``==`` say. No arguments are nested deeply."""
     kind = type(value)
-    if kind is tuple:
-        for entry in <tuple> value:
-            if not is_plain(entry):
-                return False
+    if kind is int or kind is str or value is None or kind is bool or kind is float:
         return True
-    return kind is int or kind is str or value is None or kind is bool or kind is float
+    if kind is not tuple or depth == 0:
+        return False
+    for entry in <tuple> value:
+        if not is_plain(entry, depth - 1):
+            return False
+    return True
 
 
 cdef bint is_same(object one, object other):
@@ -171,7 +173,7 @@ cdef class Recent:
         self.noted = Bounded(limit)
 
     def find(self, tuple arguments, tuple inputs, out):
-        """What was noted for the call with these arguments and arrays, or None."""
+        """What was noted for a call with these arguments, with `inputs` that lie like these, and with such an `out`."""
         cdef size_t key
         cdef Py_ssize_t at
         cdef PyObject* known
@@ -209,10 +211,11 @@ cdef class Recent:
 
 
 cdef bint usual(tuple arguments, tuple inputs, object out) noexcept:
+    """Whether a call can be recognised."""
     for array in inputs:
         if not is_usual(array):
             return False
-    return is_usual(out) and is_plain(arguments)
+    return is_usual(out) and is_plain(arguments, 3)
 
 
 cdef size_t key_of(tuple arguments, tuple inputs, object out) except? 0:

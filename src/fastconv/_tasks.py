@@ -60,10 +60,11 @@ class Prepared(NamedTuple):
 def packer(ready, weight):
     """``ready.pack`` for contiguous arrays that lie like `weight`, quickly if it can be: nothing is found out twice."""
     packed = ready.pack(weight)
-    if isinstance(packed, Packed):
-        return packed.like(weight) or ready.pack
-    packers = [part.like(weight) for part in packed if isinstance(part, Packed)] if isinstance(packed, list) else [None]
-    return ready.pack if None in packers else lambda weight: [pack(weight) for pack in packers]
+    parts = packed if isinstance(packed, list) else [packed]
+    packers = [part.like(weight) if isinstance(part, Packed) else None for part in parts]
+    if None in packers:
+        return ready.pack
+    return packers[0] if parts is not packed else lambda weight: [pack(weight) for pack in packers]
 
 
 class Tasks:
