@@ -1,6 +1,6 @@
-"""One call of a function: a plan that is used once.
+"""One call of a function: a plan that is used once, or what a call like it has found out before.
 
-What the arguments and shapes alone decide is kept in a small bounded cache; weights, and anything made from their
+What the arguments and shapes alone decide is kept in small bounded caches; weights, and anything made from their
 values, never are.
 """
 
@@ -18,7 +18,6 @@ from ._tasks import packer
 from ._transposed import TransposedArguments
 
 _KEPT = Bounded(256)
-_PLAIN = Bounded(64)  # types of arguments → whether they tell 1, 1.0 and True apart: nothing is nested
 
 
 _RECENT = {kind: Recent(256) for kind in (Arguments, TransposedArguments)}
@@ -78,11 +77,7 @@ def _tasks(rank, x_shape, weight_shape, bias_shape, types, arguments):
 
 def kept(shapes, arguments, make):
     """What `make` makes of these shapes and arguments, kept from call to call."""
-    kinds = tuple(map(type, arguments))
-    plain = _PLAIN.get(kinds)
-    if plain is None:
-        plain = _PLAIN.put(kinds, all(kind in (int, bool, float, str, type(None)) for kind in kinds))
-    key = (shapes, forced(), kinds, arguments) if plain else (shapes, forced(), *map(typed, arguments))
+    key = (shapes, forced(), *map(typed, arguments))
     try:
         found = _KEPT.get(key)
     except TypeError:  # an argument that no key can hold: parsing it says which
