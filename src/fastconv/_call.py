@@ -18,8 +18,6 @@ from ._tasks import packer
 from ._transposed import TransposedArguments
 
 _KEPT = Bounded(256)
-
-
 _RECENT = {kind: Recent(256) for kind in (Arguments, TransposedArguments)}
 
 
@@ -60,7 +58,9 @@ def _call(rank, x, weight, bias, arguments, out):
 
     def find():
         ready = plan.ready(x, None, result, out is None) if plan.holds(weight, bias) else None
-        return None if ready is None else (ready.task.run, packer(ready, weight), ready.out_shape, types.computed)
+        if ready is None:
+            return None
+        return ready.task.run, packer(ready, weight, plan.pack(ready)), ready.out_shape, types.computed
 
     _RECENT[type(arguments)].note(find, (rank, *arguments), (x, weight, bias), out)
     return result

@@ -41,7 +41,7 @@ class Plan:
         self._input_shape = input_shape
         self._recent = Recent(16)
         if input_shape is not None:
-            self._pack(self._prepare_new(input_shape))
+            self.pack(self._prepare_new(input_shape))
 
     def __call__(self, x, out=None, *, add=None):
         """Convolve `x`.
@@ -88,7 +88,7 @@ class Plan:
     def _found(self, x, add, out, is_new):
         """What `__call__` does at once with arrays like these."""
         ready = self.ready(x, add, out, is_new)
-        return None if ready is None else (ready.task.run, self._pack(ready), ready.out_shape)
+        return None if ready is None else (ready.task.run, self.pack(ready), ready.out_shape)
 
     def ready(self, x, add, out, is_new):
         """The `Prepared` that computes all of arrays like these as they stand; None where there is none to be kept."""
@@ -118,7 +118,7 @@ class Plan:
             for entry in range(len(x)):
                 self.compute(x[entry], None if add is None else add[entry], out[entry], is_new)
         else:
-            ready.task.run(x, self._pack(ready), self._bias, add, out)
+            ready.task.run(x, self.pack(ready), self._bias, add, out)
 
     def _are_plain(self, *arrays):
         return all(array is None or is_plain(array, self._types.computed) for array in arrays)
@@ -190,7 +190,7 @@ class Plan:
         bias_strides = None if self._bias is None else self._bias.strides
         return self.tasks.prepare(x_shape, x_strides, add_strides, out_strides, bias_strides, get_num_threads())
 
-    def _pack(self, ready):
+    def pack(self, ready):
         """The weights as a task wants them."""
         packed = self._packed.get(ready.packing)
         if packed is None:

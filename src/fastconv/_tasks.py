@@ -57,9 +57,8 @@ class Prepared(NamedTuple):
         return self.algorithm.pack(self.geometry.convolution, weight, self.task.packing)
 
 
-def packer(ready, weight):
-    """``ready.pack`` for contiguous arrays that lie like `weight`, quickly if it can be: nothing is found out twice."""
-    packed = ready.pack(weight)
+def packer(ready, weight, packed):
+    """``ready.pack`` for contiguous arrays that lie like `weight`, of which it made `packed`: quickly, if it can be."""
     parts = packed if isinstance(packed, list) else [packed]
     packers = [part.like(weight) if isinstance(part, Packed) else None for part in parts]
     if None in packers:

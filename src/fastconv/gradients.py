@@ -214,10 +214,11 @@ def _at_once(operation, grad_output, x, weight, bias):
     ):
         return None
     if needs_x:
-        ready = operation.plan(operation.adjoint, weight).ready(grad_output, None, x, True)
+        plan = operation.plan(operation.adjoint, weight)
+        ready = plan.ready(grad_output, None, x, True)
         if ready is None:
             return None
-        pack, run_x = packer(ready, weight), ready.task.run
+        pack, run_x = packer(ready, weight, plan.pack(ready)), ready.task.run
     if needs_weight:
         prepared = prepare_grad_weight(forward, *((grad_output, x) if is_transposed else (x, grad_output)))
         if prepared is None:
