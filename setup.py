@@ -62,6 +62,7 @@ EXTENSIONS = [
     extension("_cpu"),
     extension("_openmp"),
     extension("_driver", include_dirs=[numpy.get_include()]),
+    extension("_recent", include_dirs=[numpy.get_include()]),
     *(extension(f"_kernels.{level}") for level in [*LEVELS, BASELINE]),
 ]
 USING_OPENMP = {"fastconv._openmp", "fastconv._driver"}  # the kernels hold none

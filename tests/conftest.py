@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fastconv import _call, _grad_weight
+from fastconv import _call, _grad_weight, gradients
 from fastconv._algorithms import _cuts, _winograd
 
 # Times say nothing about the package here: the machine may be busy.
@@ -22,6 +22,7 @@ def direct_sums(request):
     with pytest.MonkeyPatch.context() as patch:
         for module in (_winograd, _cuts):
             patch.setattr(module, "WORTH", 1e9)
-        for kept in (_call._KEPT, _grad_weight._TASKS, _grad_weight._LARGE):
+        recent = [kept.noted for module in (_call, gradients) for kept in module._RECENT.values()]
+        for kept in (_call._KEPT, *recent, _grad_weight._TASKS, _grad_weight._LARGE):
             kept.clear()
         yield

@@ -10,12 +10,13 @@ from math import prod
 
 import numpy as np
 import pytest
+from fastconv._recent import Recent
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cases, gradients_witness, integers, relaid, witness
 
 import fastconv
-from fastconv import _grad_weight, _isa
+from fastconv import _grad_weight, _isa, gradients
 from fastconv._algorithms import _cuts
 from fastconv._algorithms._reference import grad_weight as reference
 from fastconv._cache import Bounded
@@ -44,6 +45,7 @@ def cut(form=None, **constants):
             patch.setattr(_grad_weight if hasattr(_grad_weight, name) else _cuts, name, value)
         if form is not None:
             patch.setattr(_cuts, "FORMS", {form: _cuts.FORMS[form]})
+        patch.setattr(gradients, "_RECENT", {kind: Recent(4) for kind in gradients._RECENT})
         patch.setattr(_grad_weight, "_task", recorded)
         patch.setattr(_cuts, "_split", split)
         yield made

@@ -311,7 +311,8 @@ def test_plans_of_any_size():
         y = plan(np.ones((1, size)))
         assert y.shape == (1, 2 * size + 1)
         assert y.sum() == 3 * size
-    assert len(plan._ready) <= 64
+    assert len(plan._recent.noted) <= 16
+    assert len(plan.tasks.ready) <= 64
     assert len(plan._packed) <= 8
     assert repr(plan) == "<fastconv.Plan: transposed, weight (1, 1, 3), float64, channels_first>"
 

@@ -78,6 +78,43 @@ cdef aligned(int64_t size):
     return memory, address + -address % ALIGNMENT
 
 
+cdef class Packer:
+    """Packs arrays of weights that all lie like the first one, and holds nothing of their values."""
+
+    cdef pack_function function
+    cdef Packing packing  # with the offset of the weights in their array, but no addresses
+    cdef int64_t size
+    cdef transform_function transform_function  # NULL where nothing is transformed
+    cdef Transform transform
+    cdef int64_t transformed_size
+    cdef object matrices  # kept for their addresses
+
+    def __call__(self, ndarray weight):
+        """The weights in this array, `Packed`."""
+        cdef Packed packed = Packed.__new__(Packed)
+        self.pack(packed, <uintptr_t> PyArray_DATA(weight))
+        if self.transform_function != NULL:
+            self.add_transformed(packed)
+        return packed
+
+    cdef pack(self, Packed packed, uintptr_t weight):
+        cdef Packing packing = self.packing
+        packed.memory, packed.address = aligned(self.size)
+        packing.weight += weight
+        packing.packed = packed.address
+        with nogil:
+            packed.finite = self.function(&packing)
+
+    cdef add_transformed(self, Packed packed):
+        cdef Transform transform = self.transform
+        packed.transformed_memory, packed.transformed = aligned(self.transformed_size)
+        packed.plane = transform.plane
+        transform.packed = packed.address
+        transform.transformed = packed.transformed
+        with nogil:
+            self.transform_function(&transform)
+
+
 cdef class Packed:
     """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros.
 
@@ -91,28 +128,28 @@ cdef class Packed:
         Channels of a tile.
     """
 
+    cdef Packer packer
+    cdef uintptr_t source
     cdef object memory
     cdef object transformed_memory
     cdef uintptr_t address
     cdef uintptr_t transformed
     cdef int64_t plane
-    cdef int64_t width
     cdef bint finite  # whether they all are: then their products with zeros may be left out
 
     def __init__(self, uintptr_t function, ndarray weight, int64_t width):
-        cdef Packing packing
+        cdef Packer packer = Packer()
+        cdef Packing* packing = &packer.packing
         cdef int64_t products = weight.shape[2] * weight.shape[3] * weight.shape[4] * weight.shape[5]
         cdef int64_t tiles = (weight.shape[1] + width - 1) // width
         cdef int axis, at = 3
-        self.width = width
-        self.memory, self.address = aligned(weight.shape[0] * tiles * products * width * weight.itemsize)
+        packer.function = <pack_function> <void*> function
+        packer.size = weight.shape[0] * tiles * products * width * weight.itemsize
         packing.groups = weight.shape[0]
         packing.channels = weight.shape[1]
         packing.width = width
         packing.group_stride = weight.strides[0] // weight.itemsize
         packing.channel_stride = weight.strides[1] // weight.itemsize
-        packing.weight = <uintptr_t> PyArray_DATA(weight)
-        packing.packed = self.address
         packing.size[:] = [1, 1, 1, weight.shape[5]]
         packing.stride[:] = [0, 0, 0, weight.strides[5] // weight.itemsize]
         for axis in range(4, 1, -1):
@@ -125,8 +162,17 @@ cdef class Packed:
                 at -= 1
             packing.size[at] = weight.shape[axis]
             packing.stride[at] = weight.strides[axis] // weight.itemsize
-        with nogil:
-            self.finite = (<pack_function> <void*> function)(&packing)
+        self.packer = packer
+        self.source = <uintptr_t> PyArray_DATA(weight)
+        packer.pack(self, self.source)
+
+    def like(self, ndarray weight):
+        """The `Packer` for arrays that lie like `weight`, which is contiguous; None if these are no view of it."""
+        cdef uintptr_t first = <uintptr_t> PyArray_DATA(weight)
+        if not first <= self.source < first + weight.nbytes:
+            return None
+        self.packer.packing.weight = self.source - first
+        return self.packer
 
     def transform(self, uintptr_t function, ndarray weight, matrices):
         """Add what Winograd multiplies: (groups, points, tiles, products, channels of a tile).
@@ -140,28 +186,27 @@ cdef class Packed:
         matrices : pair of ndarray
             float64 (points, taps), contiguous, for the axes h and w.
         """
-        cdef Transform transform
+        cdef Packer packer = self.packer
+        cdef Transform* transform = &packer.transform
         cdef ndarray matrix
         cdef int axis
         transform.groups = weight.shape[0]
         transform.products = weight.shape[2] * weight.shape[3]
-        transform.width = self.width
-        transform.tiles = (weight.shape[1] + self.width - 1) // self.width
+        transform.width = packer.packing.width
+        transform.tiles = (weight.shape[1] + transform.width - 1) // transform.width
         for axis in range(2):
             matrix = matrices[axis]
             transform.points[axis] = matrix.shape[0]
             transform.taps[axis] = matrix.shape[1]
             transform.matrix[axis] = <uintptr_t> PyArray_DATA(matrix)
-        transform.packed = self.address
         # a cache line more: planes at powers of two would fall on one another in the cache
-        self.plane = transform.tiles * transform.products * transform.width + ALIGNMENT // weight.itemsize
-        transform.plane = self.plane
-        self.transformed_memory, self.transformed = aligned(
-            transform.groups * transform.points[0] * transform.points[1] * self.plane * weight.itemsize
+        transform.plane = transform.tiles * transform.products * transform.width + ALIGNMENT // weight.itemsize
+        packer.matrices = matrices
+        packer.transform_function = <transform_function> <void*> function
+        packer.transformed_size = (
+            transform.groups * transform.points[0] * transform.points[1] * transform.plane * weight.itemsize
         )
-        transform.transformed = self.transformed
-        with nogil:
-            (<transform_function> <void*> function)(&transform)
+        packer.add_transformed(self)
 
 
 cdef class Task:
@@ -243,31 +288,66 @@ cdef class Task:
         run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
 
 
-def run_together(list tasks, list arrays):
-    """`Task.run` of several tasks, block by block of each: what they share is in cache.
+cdef struct Place:
+    # Where a part of the arrays begins, in bytes
+    int64_t x
+    int64_t bias
+    int64_t add
+    int64_t y
 
-    `arrays` holds the arguments of `run` for each of them.
+
+cdef class Together:
+    """Several tasks on parts of the same arrays, block by block of each: what they share is in cache.
+
+    Parameters
+    ----------
+    tasks : list of Task
+    places : list of tuple of int
+        Where their parts of x, bias, add and out begin, in bytes.
     """
-    cdef Py_ssize_t count = len(tasks)
-    cdef Job* jobs = <Job*> malloc(count * sizeof(Job))
-    cdef int64_t slice = INT64_MAX
-    cdef int64_t workspace_bytes = 0
-    cdef int threads = 1
-    cdef Task task
-    cdef Py_ssize_t at
-    if jobs == NULL:
-        raise MemoryError(f"no memory for {count} jobs")
-    try:
-        for at in range(count):
-            task = tasks[at]
-            x, packed, bias, add, out = arrays[at]
-            task.point(jobs + at, x, packed, bias, add, out)
-            slice = min(slice, task.slice)
-            threads = max(threads, task.threads)
-            workspace_bytes = max(workspace_bytes, task.workspace_bytes)
-        run_slices(jobs, count, slice, threads, workspace_bytes)
-    finally:
-        free(jobs)
+
+    cdef list tasks
+    cdef Place* places
+
+    def __cinit__(self, list tasks, list places):
+        cdef Py_ssize_t at
+        self.tasks = tasks
+        self.places = <Place*> malloc(len(tasks) * sizeof(Place))
+        if self.places == NULL:
+            raise MemoryError(f"no memory for {len(tasks)} places")
+        for at in range(len(tasks)):
+            self.places[at].x, self.places[at].bias, self.places[at].add, self.places[at].y = places[at]
+
+    def __dealloc__(self):
+        free(self.places)
+
+    def run(self, ndarray x, list packed not None, ndarray bias, ndarray add, ndarray out):
+        """`Task.run` of them all; `packed` holds the weights of each."""
+        cdef Py_ssize_t count = len(self.tasks)
+        cdef Job* jobs = <Job*> malloc(count * sizeof(Job))
+        cdef int64_t slice = INT64_MAX
+        cdef int64_t workspace_bytes = 0
+        cdef int threads = 1
+        cdef Task task
+        cdef Place* place
+        cdef Job* job
+        cdef Py_ssize_t at
+        if jobs == NULL:
+            raise MemoryError(f"no memory for {count} jobs")
+        try:
+            for at in range(count):
+                task, job, place = <Task> self.tasks[at], jobs + at, self.places + at
+                task.point(job, x, packed[at], bias, add, out)
+                job.x += place.x
+                job.y += place.y
+                job.bias += place.bias if job.bias else 0
+                job.add += place.add if job.add else 0
+                slice = min(slice, task.slice)
+                threads = max(threads, task.threads)
+                workspace_bytes = max(workspace_bytes, task.workspace_bytes)
+            run_slices(jobs, count, slice, threads, workspace_bytes)
+        finally:
+            free(jobs)
 
 
 cdef run_slices(const Job* jobs, int64_t count, int64_t slice, int threads, int64_t workspace_bytes):

@@ -39,7 +39,7 @@ def grad_input_tasks(geometry):
 def grad_input(geometry, plan, grad_output):
     """A new array of the computed type; `plan` is one of the convolution's `grad_input_tasks`."""
     result = np.empty(geometry.x_shape, geometry.convolution.dtype)
-    if not any(_repeats(geometry, axis) for axis in range(3)):
+    if not repeats(geometry):
         plan.fill(grad_output, None, result, True)
     elif geometry.batch_shape:
         _fill(geometry, plan, grad_output, result)
@@ -67,6 +67,11 @@ def _fill(geometry, plan, grad_output, result):
             if _repeats(geometry, axis):
                 gradient = _folded(gradient, geometry.maps[axis], axis - 3 + rank + spatial)
         target[...] = gradient
+
+
+def repeats(geometry):
+    """Whether padding repeats the input anywhere."""
+    return any(_repeats(geometry, axis) for axis in range(3))
 
 
 def _repeats(geometry, axis):

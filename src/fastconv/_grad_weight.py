@@ -44,25 +44,39 @@ def grad_weight(geometry, x, grad_output):
     convolution = geometry.convolution
     if not prod(geometry.out_shape):
         return np.zeros(convolution.weight_shape, convolution.dtype)
+    found = prepare(geometry, x, grad_output)
+    if found is None:  # batch axes that cannot be walked as one: the shortest, one entry after the other
+        axis = geometry.batch_shape.index(min(geometry.batch_shape))
+        x, grad_output = np.moveaxis(x, axis, 0), np.moveaxis(grad_output, axis, 0)
+        entry = convolution.at(x.shape[1:])
+        sums = (grad_weight(entry, *arrays) for arrays in zip(x, grad_output, strict=True))
+        return _total(sums, convolution.dtype)
+    return run(convolution, found, x, grad_output)
+
+
+def prepare(geometry, x, grad_output):
+    """What `run` wants for arrays like these: None where batch axes cannot be walked as one."""
+    convolution = geometry.convolution
     threads = get_num_threads()
     tasks = _LARGE if is_large(geometry) else _TASKS
     key = (convolution, x.shape, x.strides, grad_output.strides, threads)
     found = tasks.get(key)
     if found is None:
         strides = [geometry.strides(array.strides, convolution.dtype.itemsize) for array in (x, grad_output)]
-        if None in strides:  # batch axes that cannot be walked as one: the shortest, one entry after the other
-            axis = geometry.batch_shape.index(min(geometry.batch_shape))
-            x, grad_output = np.moveaxis(x, axis, 0), np.moveaxis(grad_output, axis, 0)
-            entry = convolution.at(x.shape[1:])
-            sums = (grad_weight(entry, *arrays) for arrays in zip(x, grad_output, strict=True))
-            return _total(sums, convolution.dtype)
+        if None in strides:
+            return None
         found = tasks.put(key, _task(geometry, Layout(*strides, None, None), threads))
+    return found
+
+
+def run(convolution, found, x, grad_output):
+    """`grad_weight`, prepared."""
     task, splits, rounds = found
-    parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
     if splits == rounds == 1:
-        task.run_grad_weight(x, grad_output, parts, 0)
-        total = parts[0]
+        total = np.empty(convolution.weight_shape, convolution.dtype)
+        task.run_grad_weight(x, grad_output, total, 0)
     else:
+        parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
         total = _total(_rounds(task, x, grad_output, parts, rounds), convolution.dtype)
     if task.kernel == "winograd" and not np.isfinite(total).all():  # transforms spread what is not finite
         return grad_weight(replace(convolution, precision="strict").at(x.shape), x, grad_output)

@@ -215,7 +215,17 @@ class PreparedPhases(NamedTuple):
         if None in parts:
             return None
         packing = tuple((phase.last_taps, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))
-        return cls(_Task(geometry, parts), packing, geometry.out_shape, geometry, tuple(parts))
+        task = _Task(geometry, parts)
+        if parts and all(isinstance(own, _driver.Task) for own in task.tasks):
+            steps = x_strides, bias_strides, add_strides, out_strides
+            places = [
+                tuple(map(_start, steps, (phase.source, phase.bias, phase.target, phase.target)))
+                for phase in geometry.phases
+            ]
+            task.together = _driver.Together(task.tasks, places)
+            if geometry.complete:
+                task = task.together
+        return cls(task, packing, geometry.out_shape, geometry, tuple(parts))
 
     def pack(self, weight):
         convolution = self.geometry.forward.convolution
@@ -231,33 +241,38 @@ def _steps(strides, index):
     return (*strides[:first], *(stride * (part.step or 1) for stride, part in zip(strides[first:], index, strict=True)))
 
 
+def _start(strides, index):
+    """Where a view at `index`, which is of the last axes, begins, in bytes."""
+    if not strides:
+        return 0
+    last = strides[len(strides) - len(index) :]
+    return sum(stride * (part.start or 0) for stride, part in zip(last, index, strict=True))
+
+
 class _Task:
-    """Runs the phases, block by block of each where they are compiled, so that they meet their arrays in cache."""
+    """Fills what belongs to no phase and runs the phases: `together` where they are compiled."""
+
+    together = None
 
     def __init__(self, geometry, parts):
         self.geometry = geometry
         self.tasks = [part.task for part in parts]
-        self.where = [((..., *phase.source), (..., *phase.target), phase.bias) for phase in geometry.phases]
-        self.compiled = bool(parts) and all(isinstance(task, _driver.Task) for task in self.tasks)
 
     def run(self, x, packed, bias, add, out):
         if not self.geometry.complete:
             self.geometry.fill(bias, add, out)
-        arrays = [
-            (
+        if self.together:
+            self.together.run(x, packed, bias, add, out)
+            return
+        for task, phase, weight in zip(self.tasks, self.geometry.phases, packed, strict=True):
+            source, target = (..., *phase.source), (..., *phase.target)
+            task.run(
                 x[source],
                 weight,
-                None if bias is None else bias[own],
+                None if bias is None else bias[phase.bias],
                 None if add is None else add[target],
                 out[target],
             )
-            for (source, target, own), weight in zip(self.where, packed, strict=True)
-        ]
-        if self.compiled:
-            _driver.run_together(self.tasks, arrays)
-        else:
-            for task, its_arrays in zip(self.tasks, arrays, strict=True):
-                task.run(*its_arrays)
 
 
 class PhaseTasks(Tasks):

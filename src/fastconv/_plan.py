@@ -4,13 +4,14 @@ import numpy as np
 
 from . import _activations
 from ._algorithms._outcomes import in_force
-from ._arrays import as_array, as_real, as_shape, check_out, contiguous, contiguous_strides, is_plain, output, promote
+from ._arrays import as_array, as_real, as_shape, contiguous, contiguous_strides, is_plain, output, promote
 from ._blocks import convert
 from ._cache import Bounded
 from ._explain import Explanation
 from ._geometry import Arguments, Convolution, unit_axes
 from ._phases import PhaseTasks
-from ._tasks import Tasks
+from ._recent import Recent
+from ._tasks import Tasks, is_large
 from ._threads import get_num_threads
 from ._transposed import Transposed, TransposedArguments
 
@@ -28,7 +29,7 @@ class Plan:
     array([[3., 6., 5.]])
     """
 
-    __slots__ = ("_after", "_bias", "_input_shape", "_native", "_packed", "_ready", "_types", "_weight", "tasks")
+    __slots__ = ("_after", "_bias", "_input_shape", "_packed", "_recent", "_types", "_weight", "tasks")
 
     def __init__(self, tasks, types, weight, bias, after=None, packed=None, input_shape=None):
         self.tasks = tasks
@@ -38,11 +39,9 @@ class Plan:
         self._after = after
         self._packed = Bounded(8) if packed is None else packed
         self._input_shape = input_shape
-        self._ready = tasks.ready
-        # the type in which everything can be used as it stands; None where no array can
-        self._native = types.computed if types.result == types.computed else None
+        self._recent = Recent(16)
         if input_shape is not None:
-            self._pack(self._prepare_new(input_shape))
+            self.pack(self._prepare_new(input_shape))
 
     def __call__(self, x, out=None, *, add=None):
         """Convolve `x`.
@@ -61,34 +60,20 @@ class Plan:
         ndarray
             A new array, or `out`.
         """
-        # The way of most calls: everything as the kernels want it, and seen before.
-        native = self._native
-        if (
-            type(x) is np.ndarray
-            and x.dtype is native
-            and x.flags.aligned
-            and (add is None or (type(add) is np.ndarray and add.dtype is native and add.flags.aligned))
-            and (out is None or (type(out) is np.ndarray and out.dtype is native and out.flags.aligned))
-        ):
-            add_strides = None if add is None else add.strides
-            out_strides = None if out is None else out.strides
-            ready = self._ready.get((x.shape, x.strides, add_strides, out_strides, get_num_threads()))
-            if ready is not None and (add is None or add.shape == ready.out_shape):
-                if out is None:
-                    out = np.empty(ready.out_shape, native)
-                else:
-                    check_out(out, ready.out_shape, native, x=x, add=add)
-                packed = self._packed.get(ready.packing)
-                if packed is None:
-                    packed = self._pack(ready)
-                ready.task.run(x, packed, self._bias, add, out)
-                if self._after is not None:
-                    _activations.apply(self._after, out)
-                return out
-        return self._call(x, out, add)
+        found = self._recent.find((), (x, add), out)
+        if found is None:
+            return self._call(x, out, add)
+        run, packed, out_shape = found
+        if out is None:
+            out = np.empty(out_shape, self._types.result)
+        run(x, packed, self._bias, add, out)
+        if self._after is not None:
+            _activations.apply(self._after, out)
+        return out
 
     def _call(self, x, out, add):
         """Everything that the way of most calls leaves out."""
+        given = (x, add), out
         x = as_real("x", x, self._types)
         geometry = self._geometry(x.shape)
         if add is not None:
@@ -97,15 +82,29 @@ class Plan:
                 raise ValueError(f"add has shape {add.shape}; wanted that of the output, {geometry.out_shape}")
         result = output(out, geometry.out_shape, self._types.result, x=x, add=add)
         self.fill(x, add, result, out is None)
+        self._recent.note(lambda: self._found(x, add, result, out is None), (), *given)
         return result
+
+    def _found(self, x, add, out, is_new):
+        """What `__call__` does at once with arrays like these."""
+        ready = self.ready(x, add, out, is_new)
+        return None if ready is None else (ready.task.run, self.pack(ready), ready.out_shape)
+
+    def ready(self, x, add, out, is_new):
+        """The `Prepared` that computes all of arrays like these as they stand; None where there is none to be kept."""
+        ready = self._prepare_for(x, add, out, is_new) if out.size and self._are_plain(x, add, out) else None
+        return None if ready is None or is_large(ready.geometry) else ready
+
+    def holds(self, weight, bias):
+        """Whether it works with these very arrays, not with copies."""
+        return self._weight is weight and self._bias is bias
 
     def fill(self, x, add, out, is_new):
         """Fill `out`, of the right shape and type; `is_new` says that it lies in memory as a new array does."""
         if not out.size:
             return
         out = np.asarray(out)
-        dtype = self._types.computed
-        if is_plain(x, dtype) and is_plain(out, dtype) and (add is None or is_plain(add, dtype)):
+        if self._are_plain(x, add, out):
             self.compute(x, add, out, is_new)
         else:
             convert(self, x, add, out)
@@ -114,13 +113,18 @@ class Plan:
 
     def compute(self, x, add, out, is_new):
         """`fill` arrays that all are of the computed type, native and aligned, but for the caller's function."""
-        add_strides, out_strides = None if add is None else add.strides, None if is_new else out.strides
-        ready = self._prepare(x.shape, x.strides, add_strides, out_strides)
+        ready = self._prepare_for(x, add, out, is_new)
         if ready is None:
             for entry in range(len(x)):
                 self.compute(x[entry], None if add is None else add[entry], out[entry], is_new)
         else:
-            ready.task.run(x, self._pack(ready), self._bias, add, out)
+            ready.task.run(x, self.pack(ready), self._bias, add, out)
+
+    def _are_plain(self, *arrays):
+        return all(array is None or is_plain(array, self._types.computed) for array in arrays)
+
+    def _prepare_for(self, x, add, out, is_new):
+        return self._prepare(x.shape, x.strides, None if add is None else add.strides, None if is_new else out.strides)
 
     def part(self, padding, where):
         """The same weights for a part of the output: the spatial slices `where`, with other pads."""
@@ -186,7 +190,7 @@ class Plan:
         bias_strides = None if self._bias is None else self._bias.strides
         return self.tasks.prepare(x_shape, x_strides, add_strides, out_strides, bias_strides, get_num_threads())
 
-    def _pack(self, ready):
+    def pack(self, ready):
         """The weights as a task wants them."""
         packed = self._packed.get(ready.packing)
         if packed is None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ._algorithms import choose
 from ._arrays import contiguous_strides
 from ._cache import Bounded
+from ._driver import Packed
 from ._geometry import Geometry
 from ._layout import Layout
 
@@ -54,6 +55,15 @@ class Prepared(NamedTuple):
     def pack(self, weight):
         """The weights as the task wants them."""
         return self.algorithm.pack(self.geometry.convolution, weight, self.task.packing)
+
+
+def packer(ready, weight, packed):
+    """``ready.pack`` for contiguous arrays that lie like `weight`, of which it made `packed`: quickly, if it can be."""
+    parts = packed if isinstance(packed, list) else [packed]
+    packers = [part.like(weight) if isinstance(part, Packed) else None for part in parts]
+    if None in packers:
+        return ready.pack
+    return packers[0] if parts is not packed else lambda weight: [pack(weight) for pack in packers]
 
 
 class Tasks:

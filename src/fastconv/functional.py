@@ -50,7 +50,8 @@ def _forward_function(name, rank, summary, example):
         algorithm="auto",
         out=None,
     ):
-        arguments = Arguments(
+        arguments = (
+            rank,
             stride,
             padding,
             dilation,
@@ -63,7 +64,7 @@ def _forward_function(name, rank, summary, example):
             precision,
             algorithm,
         )
-        return call(rank, x, weight, bias, arguments, out)
+        return call(Arguments, arguments, x, weight, bias, out)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{summary}
@@ -156,7 +157,8 @@ def _transposed_function(name, rank, summary, example):
         algorithm="auto",
         out=None,
     ):
-        arguments = TransposedArguments(
+        arguments = (
+            rank,
             stride,
             padding,
             output_padding,
@@ -169,7 +171,7 @@ def _transposed_function(name, rank, summary, example):
             precision,
             algorithm,
         )
-        return call(rank, x, weight, bias, arguments, out)
+        return call(TransposedArguments, arguments, x, weight, bias, out)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{summary}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _activations
-from ._arrays import Types, as_array, as_real, contiguous, promote
+from ._arrays import Types, as_array, as_real, contiguous, is_plain, promote
 from ._blocks import grad_weight_in_blocks
 from ._cache import typed
 from ._call import kept
@@ -13,11 +13,14 @@ from ._elementwise import pull_back
 from ._errors import sequence
 from ._geometry import Arguments
 from ._grad_bias import grad_bias
-from ._grad_input import grad_input, grad_input_tasks
+from ._grad_input import grad_input, grad_input_tasks, repeats
+from ._grad_weight import prepare as prepare_grad_weight
+from ._grad_weight import run as run_grad_weight
 from ._phases import Phases
 from ._plan import Plan, tasks_of
+from ._recent import Recent
 from ._signatures import with_arguments
-from ._tasks import Tasks
+from ._tasks import Tasks, is_large, packer
 from ._transposed import TransposedArguments
 from .functional import conv, conv_transpose
 
@@ -52,7 +55,7 @@ def conv_backward(grad_output, x, weight, bias=None, *arguments, needs=(True, Tr
     >>> fastconv.conv_backward(np.array([[1.0, 2.0]]), x, weight)
     (array([[10., 21.,  2.]]), array([[[5., 8.]]]), None)
     """
-    return _backward(grad_output, x, weight, bias, Arguments(*arguments), needs)
+    return _backward(Arguments, (needs, *arguments), grad_output, x, weight, bias)
 
 
 @with_arguments(conv_transpose, TransposedArguments._fields)
@@ -83,10 +86,23 @@ def conv_transpose_backward(grad_output, x, weight, bias=None, *arguments, needs
     >>> fastconv.conv_transpose_backward(np.array([[1.0, 2.0, 3.0]]), x, weight)
     (array([[12., 23.]]), array([[[5., 8.]]]), None)
     """
-    return _backward(grad_output, x, weight, bias, TransposedArguments(*arguments), needs)
+    return _backward(TransposedArguments, (needs, *arguments), grad_output, x, weight, bias)
 
 
-def _backward(grad_output, x, weight, bias, arguments, needs):
+_RECENT = {kind: Recent(256) for kind in (Arguments, TransposedArguments)}
+
+
+def _backward(kind, arguments, grad_output, x, weight, bias):
+    """The gradients; `arguments` are `needs`, and the fields of their `kind`."""
+    found = _RECENT[kind].find(arguments, (grad_output, x, weight, bias), None)
+    if found is None:
+        needs, *fields = arguments
+        return _general(grad_output, x, weight, bias, kind(*fields), needs)
+    return found(grad_output, x, weight)
+
+
+def _general(grad_output, x, weight, bias, arguments, needs):
+    """A call that is like none before."""
     grad_output, x, weight = as_array("grad_output", grad_output), as_array("x", x), as_array("weight", weight)
     bias = None if bias is None else as_array("bias", bias)
     arrays = (grad_output, x, weight) if bias is None else (grad_output, x, weight, bias)
@@ -99,6 +115,12 @@ def _backward(grad_output, x, weight, bias, arguments, needs):
     if operation.is_activated:
         activation = _activations.parse(arguments.activation)
         grad_output = pull_back(activation, operation.pre_activation(x, weight, bias), grad_output)
+    _RECENT[type(arguments)].note(
+        lambda: _at_once(operation, grad_output, x, weight, bias),
+        (needs, *arguments),
+        (grad_output, x, weight, bias),
+        None,
+    )
     return (
         operation.grad_x(weight, grad_output) if needs_x else None,
         operation.grad_weight(x, grad_output) if needs_weight else None,
@@ -175,6 +197,45 @@ class _Operation(NamedTuple):
         if isinstance(geometry, Phases):  # where the forward convolution has the two the other way round
             return grad_weight_in_blocks(geometry.forward, grad_output, x)
         return grad_weight_in_blocks(geometry, x, grad_output)
+
+
+def _at_once(operation, grad_output, x, weight, bias):
+    """What gives the gradients for arrays that lie like these; None where they are not computed in one go."""
+    geometry, dtype = operation.geometry, operation.types.computed
+    is_transposed = isinstance(geometry, Phases)
+    forward = geometry.forward if is_transposed else geometry
+    needs_x, needs_weight, needs_bias = operation.needs
+    if (
+        operation.is_activated
+        or is_large(forward)
+        or (needs_x and not is_transposed and repeats(geometry))
+        or not all(is_plain(array, dtype) for array in (grad_output, x, weight))
+        or not weight.flags.c_contiguous
+    ):
+        return None
+    if needs_x:
+        plan = operation.plan(operation.adjoint, weight)
+        ready = plan.ready(grad_output, None, x, True)
+        if ready is None:
+            return None
+        pack, run_x = packer(ready, weight, plan.pack(ready)), ready.task.run
+    if needs_weight:
+        prepared = prepare_grad_weight(forward, *((grad_output, x) if is_transposed else (x, grad_output)))
+        if prepared is None:
+            return None
+    own, convolution, untied = operation.tasks.convolution, forward.convolution, needs_bias and bias.ndim > 1
+
+    def run(grad_output, x, weight):
+        grad_x = grad_weight = None
+        if needs_x:
+            grad_x = np.empty(x.shape, dtype)
+            run_x(grad_output, pack(weight), None, None, grad_x)
+        if needs_weight:
+            pair = (grad_output, x) if is_transposed else (x, grad_output)
+            grad_weight = run_grad_weight(convolution, prepared, *pair)
+        return grad_x, grad_weight, grad_bias(own, grad_output, untied) if needs_bias else None
+
+    return run
 
 
 def _needs(needs, bias):

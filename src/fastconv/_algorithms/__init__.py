@@ -12,9 +12,8 @@ one declines nothing and is never the cheapest while another accepts. An entry h
   name), ``workspace_bytes`` and ``run(x, packed, bias, add, out)``, which any number of threads may call at once.
 """
 
-import os
-
 from .._errors import one_of
+from .._recent import forced
 from ._reference import REFERENCE
 from ._tiled import DIRECT, IM2COL
 from ._winograd import WINOGRAD
@@ -23,11 +22,6 @@ TABLE = (DIRECT, IM2COL, WINOGRAD, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
 TIMED = {entry.name: entry for entry in TABLE if entry is not REFERENCE}  # what tuning chooses among
-
-
-def forced():
-    """The algorithm that the environment asks for where the caller does not care."""
-    return os.environ.get("FASTCONV_ALGORITHM") or "auto"
 
 
 def algorithm_name(algorithm):
