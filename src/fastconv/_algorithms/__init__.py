@@ -15,11 +15,12 @@ one declines nothing and is never the cheapest while another accepts. An entry h
 import os
 
 from .._errors import one_of
+from ._fft import FFT
 from ._reference import REFERENCE
 from ._tiled import DIRECT, IM2COL
 from ._winograd import WINOGRAD
 
-TABLE = (DIRECT, IM2COL, WINOGRAD, REFERENCE)
+TABLE = (DIRECT, IM2COL, WINOGRAD, FFT, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
 TIMED = {entry.name: entry for entry in TABLE if entry is not REFERENCE}  # what tuning chooses among
