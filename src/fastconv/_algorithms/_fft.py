@@ -91,8 +91,6 @@ class Fft:
     def declines(self, geometry):
         if geometry.convolution.precision == "strict":
             return "precision='strict' wants products summed directly"
-        if not prod(geometry.out_shape):
-            return None
         shape = shape_of(geometry)
         if _spectra_bytes(shape, _axis(shape), shape.reach(_axis(shape))) > MOST_SPECTRA:
             return f"the transformed kernel takes more than {MOST_SPECTRA >> 20} MiB"
@@ -102,11 +100,9 @@ class Fft:
 
     def cost(self, geometry, threads):
         """Rounding errors count for something, too."""
-        return best(shape_of(geometry)).cost * WORTH if prod(geometry.out_shape) else 0.0
+        return best(shape_of(geometry)).cost * WORTH
 
     def packing_cost(self, geometry):
-        if not prod(geometry.out_shape):
-            return 0.0
         shape = shape_of(geometry)
         cut = best(shape)
         return shape.groups * shape.o * _products(shape, cut.axis) * cut.points * TRANSFORM_WEIGHT
@@ -391,8 +387,10 @@ def _offsets(axes, sizes):
 
 
 def shape_of(geometry):
+    """Of one output at least: where there is none, nothing runs, but it can be explained."""
     g = geometry
-    return Shape(g.n, g.groups, g.c, g.o, g.out, g.kernel, g.stride, g.dilation, g.convolution.dtype.name)
+    out = tuple(max(1, size) for size in g.out)
+    return Shape(max(1, g.n), g.groups, g.c, g.o, out, g.kernel, g.stride, g.dilation, g.convolution.dtype.name)
 
 
 def _axis(shape):
