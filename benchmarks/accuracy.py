@@ -1,4 +1,4 @@
-"""Measure the rounding errors of direct sums, Winograd's transforms and FFT: the tables of docs/accuracy.md, as Markdown.
+"""Measure the rounding errors of direct sums, Winograd and FFT: the tables of docs/accuracy.md, as Markdown.
 
     python benchmarks/accuracy.py
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import _driver, _isa
 from .._elementwise import activate
-from .._threads import num_threads
+from ._batches import fill, in_threads, lengths, parts, pieces
 from ._jobs import Tables
 from ._lines import balanced
 from ._tiled import DIRECT
@@ -182,19 +182,10 @@ class Task:
         """`run_batch` of each, in one thread from its first step to the last: its arrays stay in one cache."""
 
         def work(batch):
-            with num_threads(1), np.errstate(all="ignore"):  # overflow and NaN are values here, as in the kernels
+            with np.errstate(all="ignore"):  # overflow and NaN are values here, as in the kernels
                 return self.run_batch(batch, factors, *arrays)
 
-        if min(self.threads, len(batches)) == 1:
-            yield from map(work, batches)
-            return
-        from concurrent.futures import ThreadPoolExecutor  # not before it is needed: nor is scipy.fft
-
-        pool = ThreadPoolExecutor(min(self.threads, len(batches)))
-        try:
-            yield from pool.map(work, batches)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return in_threads(work, batches, self.threads)
 
     def view(self, array, strides, channels, spatial):
         """`array` as (groups, channels, n, two axes, the axis of the transforms)."""
@@ -211,7 +202,7 @@ class Task:
         """Slices of groups, images, outputs along two axes, and tiles."""
         g, cut = self.geometry, self.cut
         sizes = g.groups, g.n, *(g.out[axis] for axis in cut.others), ceil(g.out[cut.axis] / cut.step)
-        return product(*map(_parts, sizes, (cut.groups, cut.images, *cut.block, cut.tiles)))
+        return product(*map(parts, sizes, (cut.groups, cut.images, *cut.block, cut.tiles)))
 
     def run_batch(self, batch, factors, x, bias, add, out):
         """Fill the batch's part of `out`; return for each image whether it is finite."""
@@ -220,7 +211,7 @@ class Task:
         cut, shape = self.cut, self.shape
         groups, images, *block, tiles = batch
         where = groups, slice(None), images
-        counts = _lengths(groups, images, tiles, *block)
+        counts = lengths(groups, images, tiles, *block)
         staged = self.staged(x[where], block, tiles)
         spectra = scipy.fft.rfft(staged, overwrite_x=True)
         del staged
@@ -251,7 +242,7 @@ class Task:
         starts = [part.start * shape.stride[axis] for axis, part in zip(cut.others, block, strict=True)]
         reads = [shape.read(axis, part.stop - part.start) for axis, part in zip(cut.others, block, strict=True)]
         rows = [
-            _pieces(maps[axis], start, start + read)
+            pieces(maps[axis], start, start + read)
             for axis, start, read in zip(cut.others, starts, reads, strict=True)
         ]
         staged = np.empty((*x.shape[:3], tiles.stop - tiles.start, *reads, cut.points), x.dtype)
@@ -261,11 +252,11 @@ class Task:
         high = min(max((line.before + line.size - cut.points) // step + 1, low), tiles.stop)
         if low < high:
             windows = _tiled(x, low * step - line.before, step, high - low, cut.points)
-            _fill(staged[:, :, :, low - tiles.start : high - tiles.start], windows, [*rows, _WHOLE], value)
+            fill(staged[:, :, :, low - tiles.start : high - tiles.start], windows, [*rows, _WHOLE], value)
         for tile in (*range(tiles.start, low), *range(high, tiles.stop)):
             target = staged[:, :, :, tile - tiles.start]
             start, stop = tile * step, min(tile * step + cut.points, line.read)
-            _fill(target, x, [*rows, _pieces(line, start, stop)], value)
+            fill(target, x, [*rows, pieces(line, start, stop)], value)
             target[..., stop - start :] = 0
         return staged
 
@@ -285,45 +276,9 @@ def _shared(cut, shape, threads):
     sizes = {"tiles": ceil(shape.out[cut.axis] / cut.step), "groups": shape.groups, "images": shape.n}
     blocks = prod(ceil(shape.out[axis] / count) for axis, count in zip(cut.others, cut.block, strict=True))
     for name in sizes:
-        parts = ceil(threads / (blocks * prod(ceil(sizes[other] / getattr(cut, other)) for other in sizes)))
-        cut = cut._replace(**{name: balanced(getattr(cut, name), max(1, getattr(cut, name) // parts))})
+        shares = ceil(threads / (blocks * prod(ceil(sizes[other] / getattr(cut, other)) for other in sizes)))
+        cut = cut._replace(**{name: balanced(getattr(cut, name), max(1, getattr(cut, name) // shares))})
     return cut
-
-
-def _parts(size, most):
-    return [slice(first, min(first + most, size)) for first in range(0, size, most)]
-
-
-def _lengths(*parts):
-    return tuple(part.stop - part.start for part in parts)
-
-
-def _pieces(axis_map, start, stop):
-    """The padded positions start .. stop - 1: where they are, and the elements of the input; None is the constant."""
-    inside = max(start, axis_map.before), min(stop, axis_map.before + axis_map.size)
-    pieces = []
-    for first, last in (start, min(stop, axis_map.before)), (max(start, axis_map.before + axis_map.size), stop):
-        if first < last:
-            source = axis_map.source(first, last)
-            pieces.append((slice(first - start, last - start), None if source[0] < 0 else source))
-    if inside[0] < inside[1]:
-        source = slice(*(position - axis_map.before for position in inside))
-        pieces.append((slice(*(position - start for position in inside)), source))
-    return pieces
-
-
-def _fill(target, x, pieces, value):
-    """The last three axes of `target` from those of `x`, piece by piece."""
-    for piece in product(*pieces):
-        targets, sources = zip(*piece, strict=True)
-        if any(source is None for source in sources):
-            target[(..., *targets)] = value
-            continue
-        part = x[(..., *(source if isinstance(source, slice) else slice(None) for source in sources))]
-        for axis, source in enumerate(sources, start=-3):
-            if not isinstance(source, slice):
-                part = part.take(source, axis)
-        target[(..., *targets)] = part
 
 
 def _tiled(view, first, step, tiles, length):
@@ -417,8 +372,8 @@ def _cuts(shape):
     axis = _axis(shape)
     outer, inner = (other for other in range(3) if other != axis)
     reach, out, stride = shape.reach(axis), shape.out[axis], shape.stride[axis]
-    lengths = [most for most in LENGTHS if reach < most] or [reach]
-    counts = {ceil(out / ((most - reach) // stride + 1)) for most in lengths}
+    sizes = [most for most in LENGTHS if reach < most] or [reach]
+    counts = {ceil(out / ((most - reach) // stride + 1)) for most in sizes}
     for tiles in sorted(counts | {ceil(count / EVEN) * EVEN for count in counts}):
         step = ceil(out / tiles)
         points = FAST[bisect_left(FAST, (step - 1) * stride + reach)]

@@ -2,10 +2,10 @@
 
     y[group, o, p] = sum over products k of x[group, rows[p] + taps[k]] * weight[group, o, k]
 
-frequency by frequency, where x are rows of complex numbers: pairs of lanes.  An item is one vector of frequencies of one
-group.  Its column of x is copied into a panel, because the rows of arrays of spectra begin at no whole vectors; weights
-lie as (groups, vectors, o, products, 2, lanes): the real part in both lanes of a pair, the imaginary part in one and its
-negative in the other.  Sums begin at zero and are added up in chains, as all are.
+frequency by frequency, where x are rows of complex numbers: pairs of lanes.  An item is one vector of frequencies of
+one group.  Its column of x is copied into a panel, because the rows of arrays of spectra begin at no whole vectors;
+weights lie as (groups, vectors, o, products, 2, lanes): the real part in both lanes of a pair, the imaginary part in
+one and its negative in the other.  Sums begin at zero and are added up in chains, as all are.
 """
 
 
