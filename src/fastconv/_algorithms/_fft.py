@@ -33,13 +33,13 @@ FAST = sorted(
 )  # even lengths of fast real transforms
 
 # Costs, in seconds, at one thread of an AVX-512 core
-POINT = {"float32": 0.22e-9, "float64": 0.42e-9}  # transforming an element: so much for each halving of the length,
+POINT = {"float32": 0.25e-9, "float64": 0.48e-9}  # transforming an element: so much for each halving of the length,
 HALVINGS = 2  # and for as many more,
 LINES = {"float32": 4, "float64": 2}  # where so many rows are transformed at once;
 ALONE = 3  # one of the rest takes as long as so many
-ELEMENT = 0.6e-9  # copying an element into a batch, or checking and storing one,
+ELEMENT = 1e-9  # copying an element into a batch, or checking and storing one,
 BATCHES = 120e-6  # and the calls that a batch takes
-PRODUCT = 1.4  # a product of two vectors of real numbers, over one in registers
+PRODUCT = 1.7  # a product of two vectors of real numbers, over one in registers
 SERIAL = 2e-3  # a convolution below which starting threads costs more than they save
 TRANSFORM_WEIGHT = 12e-9  # one element of a transformed row of the kernel
 WORTH = 1.1  # the cost of direct sums over that of FFT, from which on it is chosen
