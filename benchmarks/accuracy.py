@@ -1,4 +1,4 @@
-"""Measure the rounding errors of direct sums and of Winograd's transforms: the tables of docs/accuracy.md, as Markdown.
+"""Measure the rounding errors of direct sums, Winograd and FFT: the tables of docs/accuracy.md, as Markdown.
 
     python benchmarks/accuracy.py
 
@@ -87,8 +87,17 @@ COLUMNS = {
     "1-D F(4, 3)": (Form("winograd", (1, 6), "F(4,3) "), (3,), {64: (3136,), 512: (49,)}),
     "3-D F(4×4, 3×3)": (LARGE, (3, 3, 3), {64: (14, 14, 14), 512: (7, 7, 7)}),
 }
+FFT = Form("fft")
+LONG_COLUMNS = {  # of one channel and of four
+    "direct 1-D 1,023": (DIRECT, (1023,), {1: (5000,), 4: (5000,)}),
+    "FFT 1-D 1,023": (FFT, (1023,), {1: (5000,), 4: (5000,)}),
+    "direct 31×31": (DIRECT, (31, 31), {1: (70, 90), 4: (70, 90)}),
+    "FFT 31×31": (FFT, (31, 31), {1: (70, 90), 4: (70, 90)}),
+    "FFT 9×9×9": (FFT, (9, 9, 9), {1: (20, 22, 24), 4: (20, 22, 24)}),
+}
 LAYERS = {64: (56, 56), 128: (28, 28), 256: (14, 14), 512: (7, 7)}  # channels → size
 LAYER_COLUMNS = {"direct": DIRECT, "F(2×2, 3×3)": SMALL, "F(4×4, 3×3)": LARGE}
+SIGNAL_COLUMNS = {"direct": DIRECT, "FFT": FFT}
 FACTORS = (1, 100, 10_000)  # of the columns that a kernel does not read
 SEARCHED = (1, 16, 128)  # channels
 PERIOD = 8  # of the patterns that a search is made among, in images that go on around their ends
@@ -177,13 +186,13 @@ def table(heading, rows):
         yield f"| {' | '.join([name, *cells.values()])} |"
 
 
-def forms_table(dtype):
-    """Data by form: the errors of 64 and of 512 channels."""
+def forms_table(columns, dtype):
+    """Data by form: the errors of few and of many channels."""
 
     def cell(data, form, taps, sizes):
         return " / ".join(f"{errors(form, data, c, size, taps, dtype)[0]:.1e}" for c, size in sizes.items())
 
-    rows = {data: {name: cell(data, *column) for name, column in COLUMNS.items()} for data in DATA}
+    rows = {data: {name: cell(data, *column) for name, column in columns.items()} for data in DATA}
     return table("data", rows)
 
 
@@ -213,6 +222,19 @@ def unread_table():
             name: f"{(error.max((1, 2)) / sums.max((1, 2))).max():.1e}" for name, error in found.items()
         }
     return table("first two columns", rows)
+
+
+def unread_signal_table():
+    """The same of a signal, whose kernel is zero but for its last tap."""
+    rows = {}
+    for factor in FACTORS:
+        x, weight = arrays("normal", 1, (5000,), (1023,), "float32")
+        x[..., :1000] *= factor
+        weight[..., :-1] = 0
+        exact, sums = reference(x, weight, padding=0), reference(abs(x), abs(weight), padding=0)
+        found = {name: abs(computed(form, x, weight, padding=0) - exact) for name, form in SIGNAL_COLUMNS.items()}
+        rows[f"× {factor:,}"] = {name: f"{(error.max(1) / sums.max(1)).max():.1e}" for name, error in found.items()}
+    return table("first thousand samples", rows)
 
 
 def searched(form, taps, channels):
@@ -296,8 +318,10 @@ def points_table():
 if __name__ == "__main__":
     print(f"{time.strftime('%Y-%m-%d')}, {processor()}, {_isa.level}, NumPy {np.__version__}, {platform.machine()}")
     for dtype in ("float32", "float64"):
-        print(f"\n{dtype}, 64 / 512 channels:\n", *forms_table(dtype), sep="\n")
+        print(f"\n{dtype}, 64 / 512 channels:\n", *forms_table(COLUMNS, dtype), sep="\n")
+        print(f"\n{dtype}, long kernels, 1 / 4 channels:\n", *forms_table(LONG_COLUMNS, dtype), sep="\n")
         print(f"\n{dtype}, 3×3, the largest of all data:\n", *layers_table(dtype), sep="\n")
     print("\nx large where only zero taps read it, 64 channels, 56², no padding, float32:\n", *unread_table(), sep="\n")
+    print("\nthe same, 1,023 taps, float32:\n", *unread_signal_table(), sep="\n")
     print("\nthe largest that a search finds, alike in all channels, float32:\n", *searches_table(), sep="\n")
     print("\nF(4×4, 3×3), 64 channels, float32, simulated:\n", *points_table(), sep="\n")

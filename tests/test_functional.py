@@ -243,7 +243,7 @@ def test_explain_follows_the_choice():
         assert explanation.flops == 2 * 16 * 8 * 9 * 18 * 18
     chosen = fastconv.explain(*shapes)
     assert chosen.algorithm != "reference"
-    assert chosen.declined == {}
+    assert list(chosen.declined) == ["separable"]  # whose weights a function does not know
     for name in ("algorithm", "kernel", "flops", "workspace_bytes"):
         assert f"{getattr(chosen, name)}" in str(chosen)
     with pytest.raises(AttributeError):
@@ -257,7 +257,7 @@ def test_the_environment_forces(monkeypatch):
         monkeypatch.setenv("FASTCONV_ALGORITHM", algorithm)
         assert fastconv.explain(x.shape, weight.shape).algorithm == algorithm
         assert fastconv.plan(weight).explain(x.shape).algorithm == algorithm
-        np.testing.assert_array_equal(fastconv.conv1d(x, weight), np.full((1, 1, 7), 3.0))
+        np.testing.assert_allclose(fastconv.conv1d(x, weight), np.full((1, 1, 7), 3.0), rtol=1e-13)
     assert fastconv.explain(x.shape, weight.shape, algorithm="reference").algorithm == "reference"
     monkeypatch.setenv("FASTCONV_ALGORITHM", "imtocol")
     with pytest.raises(ValueError, match=r"FASTCONV_ALGORITHM.*imtocol.*im2col"):

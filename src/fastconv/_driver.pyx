@@ -279,6 +279,14 @@ cdef class Task:
         job.weight = <uintptr_t> PyArray_DATA(parts)
         run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
 
+    def run_spectra(self, ndarray x, ndarray weight, ndarray out):
+        """Sums of spectra: contiguous arrays of complex numbers, and what the weights are as the kernel wants them."""
+        cdef Job job = self.job
+        job.x = <uintptr_t> PyArray_DATA(x)
+        job.weight = <uintptr_t> PyArray_DATA(weight)
+        job.y = <uintptr_t> PyArray_DATA(out)
+        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
+
     def run_elementwise(self, ndarray x, ndarray grad, ndarray out):
         """An activation of contiguous arrays, or with `grad` the gradient through it."""
         cdef Job job = self.job

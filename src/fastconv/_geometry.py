@@ -47,7 +47,8 @@ class Convolution:
 
     Channels are counted over all groups. `padding` is ``"same"`` or three pairs (before, after); `dtype` is what is
     computed in, float32 or float64; `activation` is what the kernels apply, an entry of the table or
-    ``_activations.NONE``. `outputs` are the sizes of the output where they may be fewer than there is room for.
+    ``_activations.NONE``. `outputs` are the sizes of the output where they may be fewer than there is room for; `terms`
+    is what a plan has found of the values of its weights: how many outer products they are the sum of.
     """
 
     rank: int
@@ -69,6 +70,7 @@ class Convolution:
     algorithm: str
     dtype: np.dtype
     outputs: tuple | None = None
+    terms: int | None = None
 
     @classmethod
     def parse(cls, rank, weight_shape, bias_shape, types, arguments, axes=("out_channels", "in_channels")):

@@ -1,9 +1,12 @@
 """Plans: a convolution with its weights packed and its algorithm chosen, to be called often."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import _activations
 from ._algorithms._outcomes import in_force
+from ._algorithms._separable import terms_of
 from ._arrays import as_array, as_real, as_shape, contiguous, contiguous_strides, is_plain, output, promote
 from ._blocks import convert
 from ._cache import Bounded
@@ -211,10 +214,13 @@ def plan_of(weight, bias, arguments, input_shape):
     input_shape = None if input_shape is None else as_shape("input_shape", input_shape)
     if input_shape is not None:
         tasks.geometry(input_shape)
+    weight = np.array(weight, types.computed, order="C")
+    if isinstance(tasks.convolution, Convolution):
+        tasks = Tasks(replace(tasks.convolution, terms=terms_of(tasks.convolution, weight)), tasks.outcomes)
     return Plan(
         tasks,
         types,
-        np.array(weight, types.computed, order="C"),
+        weight,
         None if bias is None else contiguous(bias.copy(), types.result, types.computed),
         _activations.afterwards(arguments.activation),
         input_shape=input_shape,

@@ -97,7 +97,7 @@ def tune(x_shape, weight_shape, *arguments, dtype="float32", file, seconds=1.0):
     ...     file = os.path.join(folder, "tuning.json")
     ...     tuning = fastconv.tune((8, 14, 14), (16, 8, 3, 3), padding=1, file=file, seconds=0.01)
     >>> list(tuning.seconds)
-    ['direct', 'im2col', 'winograd']
+    ['direct', 'im2col', 'winograd', 'fft']
     >>> p = fastconv.plan(np.ones((16, 8, 3, 3), np.float32), padding=1)
     >>> p.explain((8, 14, 14)).algorithm == tuning.algorithm
     True

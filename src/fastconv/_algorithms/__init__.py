@@ -14,14 +14,17 @@ one declines nothing and is never the cheapest while another accepts. An entry h
 
 from .._errors import one_of
 from .._recent import forced
+from ._fft import FFT
 from ._reference import REFERENCE
+from ._separable import SEPARABLE
 from ._tiled import DIRECT, IM2COL
 from ._winograd import WINOGRAD
 
-TABLE = (DIRECT, IM2COL, WINOGRAD, REFERENCE)
+TABLE = (DIRECT, IM2COL, WINOGRAD, FFT, SEPARABLE, REFERENCE)
 
 BY_NAME = {entry.name: entry for entry in TABLE}
-TIMED = {entry.name: entry for entry in TABLE if entry is not REFERENCE}  # what tuning chooses among
+# what tuning chooses among, which does not know the values of weights
+TIMED = {entry.name: entry for entry in TABLE if entry not in (SEPARABLE, REFERENCE)}
 
 
 def algorithm_name(algorithm):

@@ -142,7 +142,7 @@ cdef inline void load_half(
             take_odd(operand[v], low, high)
 
 
-cdef inline void add_products(
+cdef inline void add_to_rows(
     int first, int low, int high, int V, vector (*total)[BAND], const vector* operand, const real* weight, int64_t step
 ) noexcept nogil:
     cdef int i, v
@@ -163,11 +163,11 @@ cdef inline void add_column(
     else:
         load_column(V, operand, row, lines, edges, j)
     weight += j * O
-    add_products(0, low, high, V, total, operand, weight, step)
+    add_to_rows(0, low, high, V, total, operand, weight, step)
     if O > 1:
-        add_products(R, low, high, V, total, operand, weight + 1, step)
-        add_products(2 * R, low, high, V, total, operand, weight + 2, step)
-        add_products(3 * R, low, high, V, total, operand, weight + 3, step)
+        add_to_rows(R, low, high, V, total, operand, weight + 1, step)
+        add_to_rows(2 * R, low, high, V, total, operand, weight + 2, step)
+        add_to_rows(3 * R, low, high, V, total, operand, weight + 3, step)
 
 
 cdef inline void add_row(

@@ -29,6 +29,7 @@ cdef extern from "vector.h" nogil:
         SQUARE
         CHAIN
         CHANNELWISE_PIXELS
+        SPECTRA
     void prefetch(const void* address)
     void forget_loads()
     void broadcast(...)
@@ -50,6 +51,7 @@ cdef extern from "vector.h" nogil:
     void take_even(...)
     void take_odd(...)
     void interleave(...)
+    void swap_pairs(...)
 
 ctypedef fused real:
     float
@@ -73,6 +75,7 @@ include "_channelwise.pxi"
 include "_winograd_transforms.pxi"
 include "_winograd.pxi"
 include "_interleave.pxi"
+include "_spectra.pxi"
 include "_transpose.pxi"
 include "_pack_weights.pxi"
 include "_grad_weight.pxi"
@@ -115,6 +118,14 @@ cdef void interleaved_float64(const Job* job, int64_t item, void* workspace) noe
     interleaved[double, vdouble](job, item, <double*> workspace, <vdouble*> workspace)
 
 
+cdef void spectra_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    spectra[float, vfloat](job, item, <float*> workspace, <vfloat*> workspace)
+
+
+cdef void spectra_float64(const Job* job, int64_t item, void* workspace) noexcept nogil:
+    spectra[double, vdouble](job, item, <double*> workspace, <vdouble*> workspace)
+
+
 cdef void elementwise_float32(const Job* job, int64_t item, void* workspace) noexcept nogil:
     elementwise[float, vfloat](job, item, <float*> workspace, <vfloat*> workspace)
 
@@ -149,6 +160,8 @@ cdef block_function _forward_float32 = forward_float32
 cdef block_function _forward_float64 = forward_float64
 cdef block_function _interleaved_float32 = interleaved_float32
 cdef block_function _interleaved_float64 = interleaved_float64
+cdef block_function _spectra_float32 = spectra_float32
+cdef block_function _spectra_float64 = spectra_float64
 cdef block_function _elementwise_float32 = elementwise_float32
 cdef block_function _elementwise_float64 = elementwise_float64
 cdef block_function _grad_weight_float32 = grad_weight_float32
@@ -180,4 +193,5 @@ POINTS = {1: (), 3: (0.0, 1.0), 4: (0.0, 1.0, -1.0), 6: (0.0, INNER, -INNER, OUT
 GRAD_WEIGHT = {"float32": <uintptr_t> _grad_weight_float32, "float64": <uintptr_t> _grad_weight_float64}
 PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}
 INTERLEAVED = {"float32": <uintptr_t> _interleaved_float32, "float64": <uintptr_t> _interleaved_float64}
+SPECTRAL_SUMS = {"float32": <uintptr_t> _spectra_float32, "float64": <uintptr_t> _spectra_float64}
 ELEMENTWISE = {"float32": <uintptr_t> _elementwise_float32, "float64": <uintptr_t> _elementwise_float64}

@@ -20,7 +20,8 @@
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows of one output channel;
- * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps. */
+ * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
+ * SPECTRA: rows of complex numbers that are summed at once, two sums each. */
 #if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
 #define ROWS 14
@@ -31,6 +32,7 @@
 #define BAND 4
 #define DOTS 4
 #define MOST_DOTS 24
+#define SPECTRA 8
 #else /* 16 */
 #ifdef __AVX2__
 #define BYTES 32
@@ -45,6 +47,7 @@
 #define BAND 2
 #define DOTS 3
 #define MOST_DOTS 12
+#define SPECTRA 5
 #endif
 
 #define BAND_ROWS 6
@@ -99,6 +102,19 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
     bits_of(v) which; \
     for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) which[lane] = 2 * lane + (first); \
     (v) = __builtin_shuffle(low, high, which); \
+} while (0)
+#endif
+/* The lanes of each pair exchanged */
+#if defined(__clang__)
+#define swap_pairs(v) do { \
+    const __typeof__(v) before = (v); \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) (v)[lane] = before[lane ^ 1]; \
+} while (0)
+#else
+#define swap_pairs(v) do { \
+    bits_of(v) which; \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) which[lane] = lane ^ 1; \
+    (v) = __builtin_shuffle(v, which); \
 } while (0)
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
