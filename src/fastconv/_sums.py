@@ -7,6 +7,8 @@ CHAIN = 128  # numbers that are added one after the other; longer chains lose to
 
 def chained_sum(array, axis):
     """The sum along one axis, in float64."""
+    if array.shape[axis] <= CHAIN:
+        return np.add.reduce(array, axis, np.float64)
     array = np.moveaxis(array, axis, -1)
     while array.shape[-1] > CHAIN:
         whole = array.shape[-1] // CHAIN * CHAIN
