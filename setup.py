@@ -66,6 +66,7 @@ EXTENSIONS = [
     extension("_recent", include_dirs=[numpy.get_include()]),
     *(extension(f"_kernels.{level}") for level in [*LEVELS, BASELINE]),
 ]
+EXTENSIONS.reverse()  # the kernels first, the one that takes longest before the others: cores are busy to the end
 USING_OPENMP = {"fastconv._openmp", "fastconv._driver"}  # the kernels hold none
 
 

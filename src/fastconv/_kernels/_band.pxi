@@ -371,29 +371,23 @@ cdef inline void add_alternate_taps(
 
 
 cdef struct Strips:
-    # How a band is cut into strips: whole ones of 4, 2 or 1 vectors, and then one of 2, one of 1, or both
+    # How a band is cut into strips: whole ones of 4, 2 or 1 vectors, and then some of one vector
     int64_t vectors         # of a whole one
     int64_t whole
-    int64_t pairs           # strips of two vectors behind them, 0 or 1,
-    int64_t singles         # and of one
     int64_t count           # of all
     int64_t width           # elements of all together
     int64_t pace            # elements of input between neighbouring ones
-    Edges edges[5]          # of the first strip, those between, and the last three
+    Edges edges[6]          # of the first strip, those between, and the last four
 
 
 cdef inline int64_t edges_of(const Strips* strips, int64_t strip) noexcept nogil:
     """Index of the edges of a strip."""
-    return 0 if strip == 0 else bounded(strip - strips.count + 5, 1, 4)
+    return 0 if strip == 0 else bounded(strip - strips.count + 6, 1, 5)
 
 
 cdef inline int64_t start_of(const Strips* strips, int64_t strip) noexcept nogil:
     """Vectors before a strip."""
-    return strip * strips.vectors if strip <= strips.whole else strips.whole * strips.vectors + 2
-
-
-cdef inline int64_t vectors_of(const Strips* strips, int64_t strip) noexcept nogil:
-    return strips.vectors if strip < strips.whole else 2 if strip < strips.whole + strips.pairs else 1
+    return strip * strips.vectors if strip <= strips.whole else strips.whole * (strips.vectors - 1) + strip
 
 
 cdef inline void store_rows(
@@ -452,7 +446,7 @@ cdef inline void strips_of_one(
     int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """The forms for one output channel."""
+    """The forms of stride 1 for one output channel."""
     if band.form == PLAIN:
         add_strips(BAND_ROWS, 1, V, 1, 0, 0, PLAIN, band, strips, first, count, weight, x, sums)
     elif band.form == THREE_BY_THREE:
@@ -461,13 +455,19 @@ cdef inline void strips_of_one(
         add_strips(BAND_ROWS, 1, V, 1, 0, 5, FIVE_COLUMNS, band, strips, first, count, weight, x, sums)
     elif band.form == SEVEN_COLUMNS:
         add_strips(BAND_ROWS, 1, V, 1, 0, 7, SEVEN_COLUMNS, band, strips, first, count, weight, x, sums)
-    elif band.form == ANY_SIZE:
+    else:
         add_strips(BAND_ROWS, 1, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
-    elif V <= 2:
-        if band.form == ALTERNATE:
-            add_strips(BAND_ROWS, 1, V, 2, 0, 0, ALTERNATE, band, strips, first, count, weight, x, sums)
-        else:
-            add_strips(BAND_ROWS, 1, V, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+
+
+cdef inline void alternate_strips(
+    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    const real* weight, const real* x, vector* sums,
+) noexcept nogil:
+    """The forms of stride 2 along the row for one output channel."""
+    if band.form == ALTERNATE:
+        add_strips(BAND_ROWS, 1, V, 2, 0, 0, ALTERNATE, band, strips, first, count, weight, x, sums)
+    else:
+        add_strips(BAND_ROWS, 1, V, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
 
 
 cdef inline void strips_of_four(
@@ -477,9 +477,9 @@ cdef inline void strips_of_four(
     """The forms for four output channels, of half as many rows."""
     if band.form == THREE_BY_THREE:
         add_strips(BAND_ROWS // 2, 4, V, 1, 3, 3, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
-    elif band.form == ANY_SIZE:
+    elif V > 1 or band.form == ANY_SIZE:
         add_strips(BAND_ROWS // 2, 4, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
-    elif V == 1:
+    else:
         add_strips(BAND_ROWS // 2, 4, 1, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
 
 
@@ -490,10 +490,8 @@ cdef inline bint halves(const Band* band) noexcept nogil:
 
 cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept nogil:
     """Of a strip, so that its sums and what they take stay in registers."""
-    if halves(band):
+    if band.form == ALTERNATE or halves(band):
         return (BAND + 1) // 2 if channels == 1 else (BAND + 3) // 4
-    if band.form == ALTERNATE:
-        return (BAND + 1) // 2
     return BAND if channels == 1 else BAND // 2
 
 
@@ -501,18 +499,21 @@ cdef void multiply_strips(
     int64_t channels, int64_t vectors, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """Add a chain to strips of so many vectors, 1, 2 or 4: the instances."""
-    if channels == 1:
+    """Add a chain to strips of so many vectors, 1 or `most_vectors`: the instances."""
+    if channels == 1 and (band.form == ALTERNATE or halves(band)):
+        if vectors == 1:
+            alternate_strips(1, band, strips, first, count, weight, x, sums)
+        elif BAND > 2:
+            alternate_strips(BAND // 2, band, strips, first, count, weight, x, sums)
+    elif channels == 1:
         if vectors == 1:
             strips_of_one(1, band, strips, first, count, weight, x, sums)
-        elif vectors == 2:
-            strips_of_one(2, band, strips, first, count, weight, x, sums)
-        elif BAND > 2:
-            strips_of_one(4, band, strips, first, count, weight, x, sums)
+        else:
+            strips_of_one(BAND, band, strips, first, count, weight, x, sums)
     elif vectors == 1:
         strips_of_four(1, band, strips, first, count, weight, x, sums)
     elif BAND > 2:
-        strips_of_four(2, band, strips, first, count, weight, x, sums)
+        strips_of_four(BAND // 2, band, strips, first, count, weight, x, sums)
 
 
 cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t lanes, Strips* strips) noexcept nogil:
@@ -525,16 +526,14 @@ cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t 
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.vectors = most
     strips.whole = vectors // most
-    strips.pairs = vectors % most // 2
-    strips.singles = vectors % 2 if most > 1 else 0
-    strips.count = strips.whole + strips.pairs + strips.singles
+    strips.count = strips.whole + vectors - strips.whole * most
     if band.form == PLAIN or band.form == ALTERNATE:
         return
     set_columns(band, &lines)
     for i in range(strips.count):
-        if i < 2 or i >= strips.count - 3:
+        if i < 2 or i >= strips.count - 4:
             set_edges(
-                S, band, &lines, start_of(strips, i) * lanes, vectors_of(strips, i), lanes,
+                S, band, &lines, start_of(strips, i) * lanes, most if i < strips.whole else 1, lanes,
                 &strips.edges[edges_of(strips, i)],
             )
 
@@ -545,7 +544,5 @@ cdef void multiply_band(
     """Add a chain to a band, strip by strip."""
     if strips.whole:
         multiply_strips(channels, strips.vectors, band, strips, 0, strips.whole, weight, x, sums)
-    if strips.pairs:
-        multiply_strips(channels, 2, band, strips, strips.whole, 1, weight, x, sums)
-    if strips.singles:
-        multiply_strips(channels, 1, band, strips, strips.count - 1, 1, weight, x, sums)
+    if strips.count > strips.whole:
+        multiply_strips(channels, 1, band, strips, strips.whole, strips.count - strips.whole, weight, x, sums)
