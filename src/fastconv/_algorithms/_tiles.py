@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from .. import _isa
 
-
 SPLIT = 3  # loads of aligned vectors that one across two cache lines is worth
 
 

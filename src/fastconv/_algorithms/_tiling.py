@@ -44,7 +44,7 @@ MOST_PAIRS = 1000  # positions and taps that are worth counting
 
 
 class Chunk(NamedTuple):
-    """The products of one chain: so many channels, and taps of each; no chain goes on from one `span` of taps to the next."""
+    """The products of one chain: channels, and taps of each; none goes on from one `span` of taps to the next."""
 
     channels: int
     taps: int
@@ -81,7 +81,7 @@ class Shape(NamedTuple):
 
     @property
     def chunk(self):
-        """What one chain sums: whole channels where their taps fit; else planes of a kernel, or rows, or part of one."""
+        """What one chain sums: whole channels where they fit; else planes of a kernel, or rows, or part of one."""
         longest = _isa.kernels.LONGEST_CHAIN
         if self.taps <= longest:
             return Chunk(balanced(self.c, longest // self.taps), self.taps, self.taps)

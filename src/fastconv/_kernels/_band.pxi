@@ -54,8 +54,8 @@ cdef struct Lines:
 
 
 cdef struct Edges:
-    # Which lanes hold input, where a strip of vectors reads it in place. Stride 1: of the first vector and the last one,
-    # for each column of the kernel. Stride 2: of all four vectors at most, for each pair of columns.
+    # Which lanes hold input, where a strip of vectors reads it in place. Stride 1: of the first vector and the last
+    # one, for each column of the kernel. Stride 2: of all four vectors at most, for each pair of columns.
     int64_t lanes[2 * CHAIN]
 
 
