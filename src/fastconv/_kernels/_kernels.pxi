@@ -4,7 +4,7 @@
 """
 
 from libc.math cimport M_2_SQRTPI, M_SQRT1_2
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from fastconv._job cimport Axis, Job, Packing, Transform, block_function, pack_function, transform_function
