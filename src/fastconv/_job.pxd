@@ -56,7 +56,7 @@ cdef struct Job:
     int64_t band            # a tile is image rows × pixels of one channel or a few (direct),
     int64_t form            # whose taps are taken in this way: a Form of _band.pxi
     int64_t band_rows       # image rows
-    int64_t flush_rows      # rows of the kernel in one chain, where a band sums all the chains of a channel at once
+    int64_t flush_rows      # rows of the kernel in one chain, where a band sums all the chains of a plane at once
     int64_t zero_border     # it reads rows in the input itself, which is padded with zeros
     int64_t channelwise     # a tile is pixels × channels with a kernel each (direct); groups count as channels
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way

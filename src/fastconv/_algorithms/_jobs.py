@@ -28,8 +28,8 @@ def job(geometry, layout, shape, tiling, tables):
     placed = in_place(shape, tiling)
     height, width = (line.kernel for line in shape.lines[1:])
     flush_rows = height
-    if kind.shared and taps < span == height * width:  # a band sums all the chains of a channel at once
-        flush_rows, taps, span = taps // width, shape.taps, shape.taps
+    if kind.shared and taps < span == height * width:  # a band sums all the chains of a plane at once
+        flush_rows, taps = taps // width, span
     parts = workspace(shape, tiling, shape.lines[1].stride * shape.lines[1].x if placed else 0)
     # Where the operands of the taps lie in x itself, if the block is read there
     in_x = combined([range(line.kernel) for line in shape.lines], [line.dilation * line.x for line in shape.lines])

@@ -34,7 +34,7 @@ cdef struct Band:
     int64_t width
     int64_t chain           # products,
     int64_t planes          # of planes of the kernel, in a shared band
-    int64_t flush           # rows of the kernel that one chain sums; those of one channel are several chains if fewer:
+    int64_t flush           # rows of the kernel that one chain sums; those of one plane are several chains if fewer:
     bint ends[CHAIN]        # whether one ends before this row of the kernel
     bint first              # the sums hold nothing yet
     int64_t row_step        # elements from one image row of sums to the next,
@@ -48,9 +48,9 @@ cdef struct Band:
 
 
 cdef struct Lines:
-    # What a shared band reads of one plane
-    uintptr_t line[CHAIN + 2 * BAND_ROWS]   # image rows
-    int64_t column[CHAIN]                   # offset of each column of the kernel
+    # What a shared band reads
+    uintptr_t line[MOST_LINES]  # image rows: of each plane, height + S * (R - 1)
+    int64_t column[CHAIN]       # offset of each column of the kernel
 
 
 cdef struct Edges:
@@ -73,15 +73,20 @@ cdef inline void set_columns(const Band* band, Lines* lines) noexcept nogil:
         lines.column[j] = band.rows[j] - band.rows[0]
 
 
-cdef inline void set_lines(int R, int S, const Band* band, const real* x, Lines* lines) noexcept nogil:
-    """Where the rows begin; `x` is where the plane's first tap finds the first one."""
-    cdef int64_t r, row
-    for r in range(band.height + S * (R - 1)):
-        row = band.top + r
-        if band.placed and (row < 0 or row >= band.rows_of_input):
-            lines.line[r] = band.zeros
-        else:
-            lines.line[r] = <uintptr_t> (x + r * band.row)
+cdef inline void set_lines(int64_t rows, const Band* band, const real* x, Lines* lines) noexcept nogil:
+    """Where so many rows of each plane begin; `x` is where the band begins."""
+    cdef int64_t plane, r, row, at = 0
+    cdef const real* start
+    for plane in range(band.planes):
+        start = x + band.rows[plane * band.height * band.width]
+        for r in range(rows):
+            row = band.top + r
+            if band.placed and (row < 0 or row >= band.rows_of_input):
+                lines.line[at] = band.zeros
+            else:
+                lines.line[at] = <uintptr_t> start
+            start += band.row
+            at += 1
 
 
 cdef inline int64_t lanes_within(int64_t begin, int64_t length, int64_t lanes) noexcept nogil:
@@ -172,10 +177,10 @@ cdef inline void add_column(
 
 cdef inline void add_row(
     int low, int high, int R, int O, int V, int S, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
 ) noexcept nogil:
     """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
-    cdef const real* row = <const real*> lines.line[r]
+    cdef const real* row = <const real*> line[r] + w
     cdef int64_t width = F if F else band.width
     cdef int64_t j
     if F != 3 or O * V > 2:
@@ -201,34 +206,34 @@ cdef inline void add_row(
 
 cdef inline void add_row_of_few(
     int r, int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
 ) noexcept nogil:
     """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
     if r < S * (R - 1) + H:
         add_row(
             0 if r < H else (r - H + S) // S, R if r // S >= R else r // S + 1,
-            R, O, V, S, F, r, total, band, lines, edges, weight,
+            R, O, V, S, F, r, total, band, lines, line, w, edges, weight,
         )
 
 
 cdef inline void add_few_rows(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of H rows, 3."""
-    add_row_of_few(0, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(1, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(2, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(3, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(4, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(5, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(6, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(7, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(8, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(9, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(10, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(11, R, O, V, S, H, F, total, band, lines, edges, weight)
-    add_row_of_few(12, R, O, V, S, H, F, total, band, lines, edges, weight)
+    add_row_of_few(0, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(1, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(2, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(3, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(4, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(5, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(6, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(7, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(8, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(9, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(10, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(11, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(12, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
 
 
 cdef inline void flush_sums(
@@ -248,8 +253,8 @@ cdef inline void flush_row(
     int i, int low, int high, int R, int O, int V, int64_t r, vector (*total)[BAND], const Band* band, real* sums,
     bint first,
 ) noexcept nogil:
-    """End the chain of image row i, if one ends before row r of a plane, or the plane before: total → sums."""
-    if i >= low and i < high and (r == 0 or (r > i and band.ends[r - i])):
+    """End the chain of image row i, if one ends before row r: total → sums."""
+    if i >= low and i < high and r > i and band.ends[r - i]:
         first = first and r - i == band.flush
         sums += i * band.row_step
         flush_sums(i, V, total, sums, first)
@@ -272,58 +277,53 @@ cdef inline void flush(
 
 cdef inline void add_row_of_many(
     int low, int high, int R, int O, int V, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const Edges* edges, const real* weight, vector* sums, bint first,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    vector* sums,
 ) noexcept nogil:
     if F == 0 and band.flush < band.height and r > 0:
-        flush(low, high, R, O, V, r, total, band, <real*> sums, first)
-    add_row(low, high, R, O, V, 1, F, r, total, band, lines, edges, weight)
+        flush(low, high, R, O, V, r, total, band, <real*> sums, band.first)
+    add_row(low, high, R, O, V, 1, F, r, total, band, lines, line, w, edges, weight)
 
 
 cdef inline void add_many_rows(
     int R, int O, int V, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const Edges* edges, const real* weight, vector* sums, bint first,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    vector* sums,
 ) noexcept nogil:
     """A kernel plane of R - 1 rows or more."""
     cdef int64_t height = band.height
     cdef int64_t r
-    add_row_of_many(0, 1, R, O, V, F, 0, total, band, lines, edges, weight, sums, first)
-    add_row_of_many(0, 2, R, O, V, F, 1, total, band, lines, edges, weight, sums, first)
+    add_row_of_many(0, 1, R, O, V, F, 0, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(0, 2, R, O, V, F, 1, total, band, lines, line, w, edges, weight, sums)
     if R > 3:
-        add_row_of_many(0, 3, R, O, V, F, 2, total, band, lines, edges, weight, sums, first)
-        add_row_of_many(0, 4, R, O, V, F, 3, total, band, lines, edges, weight, sums, first)
-        add_row_of_many(0, 5, R, O, V, F, 4, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(0, 3, R, O, V, F, 2, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, 4, R, O, V, F, 3, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, 5, R, O, V, F, 4, total, band, lines, line, w, edges, weight, sums)
     for r in range(R - 1, height):
-        add_row_of_many(0, R, R, O, V, F, r, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(0, R, R, O, V, F, r, total, band, lines, line, w, edges, weight, sums)
     if R > 3:
-        add_row_of_many(R - 5, R, R, O, V, F, height + R - 6, total, band, lines, edges, weight, sums, first)
-        add_row_of_many(R - 4, R, R, O, V, F, height + R - 5, total, band, lines, edges, weight, sums, first)
-        add_row_of_many(R - 3, R, R, O, V, F, height + R - 4, total, band, lines, edges, weight, sums, first)
-    add_row_of_many(R - 2, R, R, O, V, F, height + R - 3, total, band, lines, edges, weight, sums, first)
-    add_row_of_many(R - 1, R, R, O, V, F, height + R - 2, total, band, lines, edges, weight, sums, first)
+        add_row_of_many(R - 5, R, R, O, V, F, height + R - 6, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(R - 4, R, R, O, V, F, height + R - 5, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(R - 3, R, R, O, V, F, height + R - 4, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(R - 2, R, R, O, V, F, height + R - 3, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(R - 1, R, R, O, V, F, height + R - 2, total, band, lines, line, w, edges, weight, sums)
 
 
 cdef inline bint add_planes(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Edges* edges, const real* weight, const real* x, vector* sums,
+    const Band* band, const Lines* lines, int64_t w, const Edges* edges, const real* weight, vector* sums,
 ) noexcept nogil:
-    """The products of kernel planes height × width, of channels and depths; whether the sums hold something then."""
+    """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
     cdef int64_t size = band.height * band.width
-    cdef bint flushes = H == 0 and F == 0 and band.flush < band.height
+    cdef int64_t rows = band.height + S * (R - 1)
     cdef int64_t plane
-    cdef Lines lines
-    set_columns(band, &lines)
     for plane in range(band.planes):
-        set_lines(R, S, band, x + band.rows[plane * size], &lines)
-        if flushes and plane > 0:
-            flush(0, R, R, O, V, 0, total, band, <real*> sums, False)
         if H:
-            add_few_rows(R, O, V, S, H, F, total, band, &lines, edges, weight)
+            add_few_rows(R, O, V, S, H, F, total, band, lines, lines.line + plane * rows, w, edges, weight)
         else:
-            add_many_rows(
-                R, O, V, F, total, band, &lines, edges, weight, sums, band.first and plane == 0
-            )
+            add_many_rows(R, O, V, F, total, band, lines, lines.line + plane * rows, w, edges, weight, sums)
         weight += size * O
-    return flushes or not band.first
+    return not band.first or (H == 0 and F == 0 and band.flush < band.height)
 
 
 cdef inline void add_taps(
@@ -378,6 +378,7 @@ cdef struct Strips:
     int64_t width           # elements of all together
     int64_t pace            # elements of input between neighbouring ones
     Edges edges[6]          # of the first strip, those between, and the last four
+    Lines lines
 
 
 cdef inline int64_t edges_of(const Strips* strips, int64_t strip) noexcept nogil:
@@ -431,8 +432,8 @@ cdef inline void add_strips(
             add_alternate_taps(R, V, total, band, weight, x + w * strips.pace)
         else:
             more = add_planes(
-                R, O, V, S, H, F, total, band, &strips.edges[edges_of(strips, strip)], weight, x + w * strips.pace,
-                band_sums,
+                R, O, V, S, H, F, total, band, &strips.lines, w * strips.pace, &strips.edges[edges_of(strips, strip)],
+                weight, band_sums,
             )
         w = strips.width - w
         store_rows(0, R, V, more, total, band, <real*> band_sums, w)
@@ -488,6 +489,10 @@ cdef inline bint halves(const Band* band) noexcept nogil:
     return band.form == HALVED_THREE_BY_THREE
 
 
+cdef inline bint shares(const Band* band) noexcept nogil:
+    return band.form != PLAIN and band.form != ALTERNATE
+
+
 cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept nogil:
     """Of a strip, so that its sums and what they take stay in registers."""
     if band.form == ALTERNATE or halves(band):
@@ -521,19 +526,18 @@ cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t 
     cdef int64_t vectors = (width + lanes - 1) // lanes
     cdef int64_t most = most_vectors(band, channels)
     cdef int64_t i
-    cdef Lines lines
     strips.width = width
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
-    if band.form == PLAIN or band.form == ALTERNATE:
+    if not shares(band):
         return
-    set_columns(band, &lines)
+    set_columns(band, &strips.lines)
     for i in range(strips.count):
         if i < 2 or i >= strips.count - 4:
             set_edges(
-                S, band, &lines, start_of(strips, i) * lanes, most if i < strips.whole else 1, lanes,
+                S, band, &strips.lines, start_of(strips, i) * lanes, most if i < strips.whole else 1, lanes,
                 &strips.edges[edges_of(strips, i)],
             )
 

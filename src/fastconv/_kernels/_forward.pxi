@@ -223,7 +223,7 @@ cdef void bands(
     cdef Strips strips
     cdef const Axis* axis = &job.axis[0]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t h = 0, t
+    cdef int64_t h = 0, t, span
     cdef vector* to
     band.form = <Form> job.form
     band.rows = chain.rows
@@ -251,12 +251,15 @@ cdef void bands(
     if job.flush_rows < band.height:
         set_ends(&band)
     cut_strips(&band, job.channel_tile, tile.width, lanes, &strips)
+    span = (job.band_rows - 1) * (2 if halves(&band) else 1)
     while h < block.count[1]:
         if job.to_output and h > bounded(block.count[1] - job.band_rows, 0, h):
             h = block.count[1] - job.band_rows  # rather a few rows twice than a tile that is not whole
         tile.h = block.first[1] + h
         tile.pixels = bounded(block.count[1] - h, 0, job.band_rows) * tile.row
         band.top = tile.h * axis[1].stride - axis[1].before
+        if shares(&band):
+            set_lines(band.height + span, &band, base + h * chain.row, &strips.lines)
         for t in range(block.tile, block.tile + block.tiles):
             tile.channel = block.group * job.o + t * job.channel_tile
             tile.channels = bounded(job.o - t * job.channel_tile, 0, job.channel_tile)

@@ -25,6 +25,7 @@ cdef extern from "vector.h" nogil:
         DOT_TAPS
         BAND_ROWS
         BAND_SUMS
+        MOST_LINES
         MOST_LANES
         SQUARE
         CHAIN

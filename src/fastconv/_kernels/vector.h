@@ -52,6 +52,7 @@
 
 #define BAND_ROWS 6
 #define BAND_SUMS (2 * BAND_ROWS) /* rows of sums, of several channels */
+#define MOST_LINES 288 /* rows of input that a band reads: 64 planes of 4 are the most that a chain has */
 /* Pixels of a tile that runs along the channels, two vectors each. */
 #define CHANNELWISE_PIXELS 6
 /* Taps of one row of gradients that are summed at once. */
