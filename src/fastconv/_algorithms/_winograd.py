@@ -102,7 +102,7 @@ class Winograd:
 
     def cost(self, geometry, threads):
         """Rounding errors count for something, too."""
-        return best(_shape(geometry, contiguous_layout(geometry), 1)).cost * WORTH
+        return best(_shape(geometry, contiguous_layout(geometry), 1)).cost * WORTH + START
 
     def packing_cost(self, geometry):
         cut = best(_shape(geometry, contiguous_layout(geometry), 1))
@@ -264,6 +264,7 @@ CLASH = 1.0  # storing one element whose neighbours in the other channels fall o
 PAGE = 4096  # bytes, at whose multiples they do
 TRANSFORM_WEIGHT = 3.0  # making one transformed weight
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
+START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
 NEARLY = 1.02  # what smaller blocks may cost, over the cheapest
 MOST_TILES = (16, 32, 64, 128)  # of a block
 MOST_PART = 1 << 17  # elements of products that are kept at once
