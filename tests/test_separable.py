@@ -228,3 +228,17 @@ def test_types_that_are_converted_block_by_block():
     y = fastconv.plan(weight, padding=7, algorithm="separable")(x)
     expected = fastconv.plan(weight, padding=7, precision="strict")(x)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [0.0, 5e-324, 1e-310, 1e-40, 1e-30, 1e30, 1e300])
+def test_weights_of_any_size(size, dtype):
+    """Found out without a warning, squares beyond the range or not."""
+    with np.errstate(all="ignore"):
+        weight = (np.outer(np.arange(1, 8), np.arange(2, 9)) * size).astype(dtype).reshape(1, 1, 7, 7)
+    plan = fastconv.plan(weight, padding=3)
+    x = np.ones((1, 20, 20), dtype)
+    expected = fastconv.plan(weight, padding=3, algorithm="reference")(x)
+    finite = np.isfinite(expected)
+    bound = {"float32": 1e-5, "float64": 1e-13}[dtype] * abs(np.where(finite, expected, 0)).max() + np.finfo(dtype).tiny
+    np.testing.assert_allclose(plan(x)[finite], expected[finite], rtol=0, atol=bound)

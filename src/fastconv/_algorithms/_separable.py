@@ -40,6 +40,7 @@ def terms_of(convolution, weight):
     rank = min(matrices.shape[-2:])
     if not np.isfinite(matrices).all():
         return rank
+    matrices, _ = _scaled(matrices)
     tolerance = TOLERANCE[convolution.dtype.name]
     values = np.linalg.svd(matrices, compute_uv=False)
     # those that are larger cannot be left over
@@ -52,6 +53,13 @@ def terms_of(convolution, weight):
         if (np.maximum(rest - tolerance * size, 0).sum((-2, -1)) <= most).all():
             return terms
     return rank
+
+
+def _scaled(matrices):
+    """Each channel's largest weight near 1, so that no square of one leaves the range, and what it was divided by."""
+    _, exponents = np.frexp(abs(matrices).max((-2, -1), keepdims=True))
+    size = np.ldexp(1.0, exponents - 1)
+    return matrices / size, size
 
 
 def _factors(matrices, terms):
@@ -110,11 +118,12 @@ class Separable:
 
     def pack(self, convolution, weight, packing):
         """For each group and term the weights of both passes."""
-        first, second = _factors(_matrices(convolution, weight), packing)
+        matrices, size = _scaled(_matrices(convolution, weight))
+        first, second = _factors(matrices, packing)
         # the first pass sums with weights as large as those of the kernel: it overflows where the kernel does
         scale = abs(second).max(-1)
         scale[scale == 0] = 1
-        factors = np.swapaxes(first * scale[..., None, :], -2, -1), second / scale[..., None]
+        factors = np.swapaxes(first * scale[..., None, :] * size, -2, -1), second / scale[..., None]
         return [
             [tuple(np.ascontiguousarray(factor[group, :, term], weight.dtype) for factor in factors) for term in terms]
             for group, terms in product(range(convolution.groups), [range(packing)])
