@@ -220,7 +220,7 @@ cdef inline void add_few_rows(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
 ) noexcept nogil:
-    """A kernel plane of H rows, 3."""
+    """A kernel plane of 3 rows."""
     add_row_of_few(0, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
     add_row_of_few(1, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
     add_row_of_few(2, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
