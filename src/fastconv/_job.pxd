@@ -63,6 +63,7 @@ cdef struct Job:
     int64_t tile_rows
     int64_t tile_lanes
     int64_t pixel_tile      # pixels in a tile: tile_lanes or tile_rows
+    int64_t panel_step      # elements from one packed panel to the next
     int64_t channel_tile    # output channels in a tile: tile_rows or tile_lanes
     int64_t channel_tiles   # tiles in a group
     int64_t block_tiles     # of these, tiles in one block of work

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _driver, _isa
 from ._lines import combined
 from ._tiles import form
-from ._tiling import in_place, live, workspace
+from ._tiling import in_place, live, panel_step, workspace
 
 WORTH_SKIPPING = 0.95  # of the products, where more are left it takes longer to find those with padding
 
@@ -59,6 +59,7 @@ def job(geometry, layout, shape, tiling, tables):
         tile_rows=tiling.tile_rows,
         tile_lanes=tiling.tile_lanes,
         pixel_tile=tiling.pixel_tile,
+        panel_step=panel_step(shape, tiling),
         channel_tile=tiling.channel_tile,
         channel_tiles=tiles,
         block_tiles=tiling.block_tiles,

@@ -19,9 +19,10 @@ BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stag
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
-FAR_ROW = 10.0  # going to a row of input that lies in a page of its own, where there are many
+MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
+FAR_ROW = 25.0  # or to one in a page of its own
 PAGE = 4096  # bytes
-NEAR_ROWS = 32  # whose pages are remembered from one tile to the next
+NEAR_ROWS = 24  # that are kept from one tile to the next
 READ_VECTOR = 1.0  # fetching one vector of input that is read where it is
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
@@ -35,8 +36,11 @@ STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
 ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
-NEAR_WEIGHTS = 12 << 20  # bytes of weights that stay in a cache from one block to the next
-FAR_LINE = 3.0  # fetching 64 bytes of those that do not
+LINE = 64  # bytes
+# Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next
+FAR_LINES = ((1 << 20, 9.0), (12 << 20, 13.0))
+NEAR_OUTPUT = 1 << 20  # bytes of an output that a cache keeps,
+FAR_ELEMENT = 8.0  # and storing an element of another one besides, if its neighbours lie in other vectors
 WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
@@ -154,16 +158,23 @@ def workspace(shape, tiling, placed_row=0):
     if tiling.kind.zero_border:  # a row of zeros
         row = tiling.block[2] * shape.lines[2].stride + shape.lines[2].last_tap + 4 * VECTOR
         return Workspace(_aligned(row), 0, _aligned(tiling.kind.count(tiling, 0) * tiling.block_tiles * tile + VECTOR))
-    channels, taps, _ = shape.chunk
+    channels, *_ = shape.chunk
     stage = tiling.stage(shape.lines)
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel,
     below = tiling.image_rows * stage.row if tiling.kind.row_wise else 0  # and whole tiles below the last row
-    tiles = tiling.kind.count(tiling, max(stage.row, placed_row)) * tiling.block_tiles
+    tiles = tiling.kind.count(tiling, max(stage.row, placed_row))
     return Workspace(
         staged=_aligned(channels * stage.plane + below + slack),
-        panel=_aligned(channels * taps * tiling.pixel_tile + slack) if tiling.kind.packed else 0,
-        sums=_aligned((1 if shape.chains == 1 else tiles) * tile + VECTOR),  # the last piece is read by whole vectors
+        panel=min(tiles, _isa.kernels.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
+        # the last piece is read by whole vectors
+        sums=_aligned((1 if shape.chains == 1 else tiles * tiling.block_tiles) * tile + VECTOR),
     )
+
+
+def panel_step(shape, tiling):
+    """Elements from one packed panel to the next, with room for what whole vectors write behind it."""
+    channels, taps, _ = shape.chunk
+    return _aligned(channels * taps * tiling.pixel_tile + VECTOR)
 
 
 def _aligned(elements):
@@ -231,16 +242,17 @@ def _way(shape, tiling, vectors):
     if tiling.kind.packed or tiling.kind.row_wise or tiling.kind.channelwise:
         return 0
     shift = SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0
+    if shape.chunk.channels <= NEAR_ROWS:
+        return shift
     placed = shape.read_in_place or in_place(shape, tiling)
-    many = shape.chunk.channels > NEAR_ROWS and abs(shape.x_c) * shape.itemsize >= PAGE
-    return shift + (FAR_ROW if placed and many else 0)
+    return shift + (FAR_ROW if placed and abs(shape.x_c) * shape.itemsize >= PAGE else MANY_ROWS)
 
 
 def fetch_cost(shape, tiling, factor):
     """Of weights that no cache holds; they are `factor` times as many as the convolution has."""
     weights = factor * shape.o * shape.c * shape.taps * shape.itemsize
     share = tiling.block_tiles * tiling.channel_tile / shape.o
-    return max(0, weights - NEAR_WEIGHTS) / 64 * FAR_LINE * share
+    return share * sum(max(0, weights - near) / LINE * cost for near, cost in FAR_LINES)
 
 
 def _store_cost(shape, tiling, stage, width):
@@ -248,7 +260,8 @@ def _store_cost(shape, tiling, stage, width):
     outputs = tiling.tile_rows * tiling.tile_lanes
     if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
         turned = (shape.y_o if tiling.lanes_are_pixels else shape.lines[2].y) == 1
-        return (STORE_TURNED if turned else STORE_ELEMENT) * outputs
+        far = shape.o * prod(line.out for line in shape.lines) * shape.itemsize > NEAR_OUTPUT
+        return ((STORE_TURNED if turned else STORE_ELEMENT) + (FAR_ELEMENT if far else 0)) * outputs
     if tiling.kind.row_wise and shape.chains == 1:
         return 0  # summed where the output is to lie
     pieces = tiling.tile_rows * (1 + tiling.pixel_tile / stage.row if tiling.lanes_are_pixels else 1)

@@ -32,7 +32,7 @@ cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int6
     """Length of the next piece of an image row from `lane` on; 0 at the tile's end.  Moves `lane` to its start."""
     cdef int64_t width
     while lane[0] < tile.pixels:
-        h[0] = (tile.pixel + lane[0]) // tile.row
+        h[0] = quotient(tile.pixel + lane[0], tile.row)
         w[0] = tile.pixel + lane[0] - h[0] * tile.row
         width = tile.width - w[0]
         if width > 0:

@@ -6,28 +6,12 @@ blocking give the same bits.
 """
 
 
-cdef struct Chain:
-    # A run of products: of pixel (h, w) the operand of product k lies at base[rows[k] + h * row + w],
-    # its weights at weight[weights[k]]
-    int64_t row
-    int64_t product         # first product, in the weight's order
-    int64_t channels
-    int64_t length
-    const int64_t* rows
-    const int64_t* weights
-    bint first
-    bint last
-
-
 cdef inline int64_t digit(int64_t* number, int64_t base) noexcept nogil:
     """The last digit of a number, which is taken off it."""
     cdef int64_t rest = number[0]
     if base == 1:
         return 0
-    if (rest | base) >> 32:
-        number[0] = rest // base
-    else:  # half as long takes processors a third of the time, which small blocks feel
-        number[0] = <uint32_t> rest // <uint32_t> base
+    number[0] = quotient(rest, base)
     return rest - number[0] * base
 
 
@@ -114,106 +98,6 @@ cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nog
     return job.pixel_tile - 1 - ((block.count[1] - 1) * row + block.count[2] - 1) % job.pixel_tile
 
 
-cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
-    """Whether a tap reads padding, all before or all behind the input, for the outputs first .. last."""
-    cdef int64_t offset = tap * axis.dilation - axis.before
-    return last * axis.stride + offset < 0 or first * axis.stride + offset >= axis.size
-
-
-cdef void skip_padding(
-    const Job* job, const Block* block, const Tile* tile,
-    const Chain* whole, Chain* chain, int64_t* rows, int64_t* weights,
-) noexcept nogil:
-    """Leave out the products with zeros of the padding that a tile's pixels have in common; the weights are finite."""
-    cdef const Axis* d = &job.axis[0]
-    cdef const Axis* h = &job.axis[1]
-    cdef const Axis* w = &job.axis[2]
-    cdef int64_t first = tile.pixel // tile.row
-    cdef int64_t last = (tile.pixel + tile.pixels - 1) // tile.row
-    cdef int64_t left = block.first[2]
-    cdef int64_t right = left + tile.width - 1
-    cdef int64_t live[CHAIN]
-    cdef int64_t i, j, k, c, tap = 0, count = 0
-    if first == last:
-        right = bounded(left + tile.pixel + tile.pixels - 1 - first * tile.row, left, right)
-        left += tile.pixel - first * tile.row
-    first += block.first[1]
-    last += block.first[1]
-    for i in range(d.kernel):
-        for j in range(h.kernel):
-            for k in range(w.kernel):
-                if not (
-                    lies_outside(d, block.first[0], block.first[0], i)
-                    or lies_outside(h, first, last, j) or lies_outside(w, left, right, k)
-                ):
-                    live[count] = tap
-                    count += 1
-                tap += 1
-    chain[0] = whole[0]
-    if count < job.taps:
-        k = 0
-        for c in range(chain.channels):
-            for i in range(count):
-                rows[k] = whole.rows[c * job.taps + live[i]]
-                weights[k] = whole.weights[c * job.taps + live[i]]
-                k += 1
-        chain.rows = rows
-        chain.weights = weights
-        chain.length = k
-
-
-cdef void tiles(
-    const Job* job, const Block* block, const Chain* whole, const real* base, real* panel, vector* sums
-) noexcept nogil:
-    """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
-    cdef Tile tile
-    cdef Chain chain = whole[0]
-    cdef bint in_output
-    cdef int64_t live_rows[CHAIN]
-    cdef int64_t live_weights[CHAIN]
-    cdef int64_t total, pixel, t, h, w, lane, slot = 0
-    cdef const real* pixels
-    tile.vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
-    tile.wanted = job.tile_lanes
-    tile.h = block.first[1]
-    tile.w = block.first[2]
-    tile.width = block.count[2]
-    tile.row = whole.row if block.count[1] > 1 and not job.packed else tile.width
-    total = (block.count[1] - 1) * tile.row + tile.width
-    # What is loaded most stays in cache: the weights that the vectors run along, or few channels of pixels
-    if not (job.packed or job.skips or (job.lanes_are_pixels and tile.vectors == 2)):
-        for t in range(block.tiles):
-            slot = t
-            pixel = 0
-            while pixel < total:
-                tile.pixel = pixel
-                tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
-                lane = 0
-                tile.in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
-                multiply(job, block, &chain, &tile, block.tile + t, base + pixel, sums, slot)
-                slot += block.tiles
-                pixel += job.pixel_tile
-        return
-    pixel = 0
-    while pixel < total:
-        tile.pixel = pixel
-        tile.pixels = bounded(total - pixel, 0, job.pixel_tile)
-        if job.skips:
-            skip_padding(job, block, &tile, whole, &chain, live_rows, live_weights)
-        if job.packed:
-            pack(job, base, chain.rows, chain.row, tile.width, chain.length, pixel, tile.pixels, <vector*> panel)
-            pixels = panel
-        else:
-            pixels = base + pixel
-        lane = 0
-        in_output = job.to_output and next_piece(&tile, &lane, &h, &w) == job.tile_lanes
-        for t in range(block.tiles):
-            tile.in_output = in_output
-            multiply(job, block, &chain, &tile, block.tile + t, pixels, sums, slot)
-            slot += 1
-        pixel += job.pixel_tile
-
-
 cdef void bands(
     const Job* job, const Block* block, const Chain* chain, const real* base, const real* zeros, vector* sums
 ) noexcept nogil:
@@ -289,44 +173,3 @@ cdef void bands(
             if chain.last and (not tile.in_output or job.bias or job.activation):
                 finish(job, block, &tile, <real*> to, to)
         h += job.band_rows
-
-
-cdef inline void multiply(
-    const Job* job, const Block* block, const Chain* chain, Tile* piece, int64_t channel_tile,
-    const real* pixels, vector* sums, int64_t slot,
-) noexcept nogil:
-    """Add one chain to one tile, and finish the tile after its last chain."""
-    cdef int64_t h, w, lane = 0
-    cdef const real* weight = <const real*> job.weight + (
-        (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
-    ) * job.channel_tile
-    piece.channel = block.group * job.o + channel_tile * job.channel_tile
-    piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
-    if piece.in_output and piece.channels == job.channel_tile:
-        piece.step = job.y_o
-        next_piece(piece, &lane, &h, &w)
-        sums = <vector*> (
-            <real*> job.y + block.n * job.y_n + piece.channel * job.y_o
-            + block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
-        )
-    else:
-        piece.in_output = False
-        piece.step = piece.vectors * sizeof(vector) // sizeof(real)
-        if not (chain.first and chain.last):
-            sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
-    piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
-    piece.channel_step = piece.step if job.lanes_are_pixels else 1
-    if job.lanes_are_pixels:
-        tile(
-            job.tile_rows, piece.vectors, weight, chain.weights,
-            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows,
-            chain.length, sums, piece.step, chain.first,
-        )
-    else:
-        tile(
-            job.tile_rows, piece.vectors,
-            pixels, <const int64_t*> job.panel_rows if job.packed else chain.rows,
-            weight, chain.weights, chain.length, sums, piece.step, chain.first,
-        )
-    if chain.last and (not piece.in_output or job.bias or job.activation):
-        finish(job, block, piece, <real*> sums, sums)

@@ -27,11 +27,13 @@ cdef extern from "vector.h" nogil:
         BAND_SUMS
         MOST_LINES
         MOST_LANES
+        PANELS
+        LINE
         SQUARE
         CHAIN
         CHANNELWISE_PIXELS
         SPECTRA
-    void prefetch(const void* address)
+    void prefetch_written(const void* address)
     void forget_loads()
     void broadcast(...)
     void multiply_add(...)
@@ -67,10 +69,11 @@ include "_move.pxi"
 include "_stage.pxi"
 include "_tile.pxi"
 include "_band.pxi"
-include "_pack.pxi"
 include "_activation.pxi"
 include "_elementwise.pxi"
 include "_finish.pxi"
+include "_pack.pxi"
+include "_tiles.pxi"
 include "_forward.pxi"
 include "_channelwise.pxi"
 include "_winograd_transforms.pxi"
@@ -172,6 +175,7 @@ LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
 TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
+MOST_PANELS = PANELS
 ROWS_OF_BAND = {1: BAND_ROWS, 4: BAND_ROWS // 2}  # output channels → image rows
 # form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
 FORMS = (

@@ -1,37 +1,52 @@
-"""Block → panels of a tile's pixels: panel[k, pixel].
+"""Block → panels, one for the pixels of each tile: panel[k, pixel].
 
-Pixels are flattened across the rows of the block, so that small maps fill the lanes.
+Pixels are flattened across the rows of the block, so that small maps fill the lanes. Several panels are packed at once:
+rows of the input are far apart, and reading more of each one makes up for going there.
 """
 
 
+cdef struct Panel:
+    # The pixels of one tile, packed or where they lie, and the chain of products that is added to it
+    Tile tile
+    Chain chain
+    uintptr_t pixels
+    bint in_output          # they are one piece of the output, where whole tiles may be summed,
+    int64_t output          # and this is its offset
+    int64_t rows[CHAIN]     # the chain's, where it leaves products out
+    int64_t weights[CHAIN]
+
+
 cdef void pack(
-    const Job* job, const real* block, const int64_t* rows, int64_t row, int64_t width,
-    int64_t chain, int64_t pixel, int64_t pixels, vector* panel,
+    const Job* job, const real* block, Panel* panels, int64_t count, real* packed, vector* as_vectors
 ) noexcept nogil:
-    """Each piece of an image row is copied in whole vectors; what they leave behind it, the next piece overwrites."""
+    """Panels that take the same products.
+
+    Each piece of an image row is copied in whole vectors; what they leave behind it, the next piece overwrites.
+    """
+    cdef const Chain* chain = &panels[0].chain
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t vectors = (job.pixel_tile + lanes - 1) // lanes
-    cdef int64_t pieces = 0, lane = 0, k, p, v, h, w
-    cdef int64_t to[MOST_LANES]
-    cdef int64_t offset[MOST_LANES]
+    cdef int64_t width = panels[0].tile.width
+    cdef int64_t pieces = 0, lane, piece, k, p, h, w
+    cdef int64_t to[PANELS * MOST_LANES]
+    cdef int64_t offset[PANELS * MOST_LANES]
     cdef const real* source
     cdef real* target
-    while lane < pixels:
-        h = (pixel + lane) // width
-        w = pixel + lane - h * width
-        to[pieces] = lane
-        offset[pieces] = h * row + w
-        lane += width - w
-        pieces += 1
-    for k in range(chain):
-        source = block + rows[k]
-        target = <real*> panel + k * job.pixel_tile
-        if vectors == 2:
-            for p in range(pieces):
-                (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]
-                (<vector*> (target + to[p]))[1] = (<const vector*> (source + offset[p]))[1]
-        else:
-            for p in range(pieces):
-                for v in range(vectors):
-                    (<vector*> (target + to[p]))[v] = (<const vector*> (source + offset[p]))[v]
-        prefetch(source + offset[0] + job.pixel_tile)  # the next panel's
+    for p in range(count):
+        panels[p].pixels = <uintptr_t> (packed + p * job.panel_step)
+        lane = 0
+        while lane < panels[p].tile.pixels:
+            h = quotient(panels[p].tile.pixel + lane, width)
+            w = panels[p].tile.pixel + lane - h * width
+            piece = bounded(width - w, 0, panels[p].tile.pixels - lane)
+            while piece > 0:
+                to[pieces] = p * job.panel_step + lane
+                offset[pieces] = h * chain.row + w
+                pieces += 1
+                w += bounded(piece, 0, lanes)
+                lane += bounded(piece, 0, lanes)
+                piece -= lanes
+    for k in range(chain.length):
+        source = block + chain.rows[k]
+        target = packed + k * job.pixel_tile
+        for p in range(pieces):
+            (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]

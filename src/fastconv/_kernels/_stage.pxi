@@ -37,6 +37,11 @@ cdef inline int64_t bounded(int64_t value, int64_t low, int64_t high) noexcept n
     return low if value < low else high if value > high else value
 
 
+cdef inline int64_t quotient(int64_t number, int64_t base) noexcept nogil:
+    """Half as long, a division takes processors a third of the time, which small tiles and blocks feel."""
+    return number // base if (number | base) >> 32 else <uint32_t> number // <uint32_t> base
+
+
 cdef struct Run:
     # Padded positions origin + a * step, 0 <= a < count:
     # a < low lie before the input, low <= a < high in it, the rest behind it

@@ -7,6 +7,19 @@ The rows of sums lie `step` elements apart.
 """
 
 
+cdef struct Chain:
+    # A run of products: of pixel (h, w) the operand of product k lies at base[rows[k] + h * row + w],
+    # its weights at weight[weights[k]]
+    int64_t row
+    int64_t product         # first product, in the weight's order
+    int64_t channels
+    int64_t length
+    const int64_t* rows
+    const int64_t* weights
+    bint first
+    bint last
+
+
 cdef inline void tile_of(
     int m, int vectors, const real* factors, const int64_t* steps, const real* operands, const int64_t* rows,
     int64_t length, vector* sums, int64_t step, bint first,

@@ -59,7 +59,8 @@
 #define DOT_TAPS 8
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
-#define MOST_LANES (2 * BYTES / 4) /* of a packed panel */
+#define MOST_LANES (2 * BYTES / 4) /* of a packed panel, */
+#define PANELS 8 /* of which so many are packed at once: a part of the second-level cache, and long reads */
 #define SQUARE (BYTES / 4) /* most rows of a square that is transposed */
 
 typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
@@ -71,7 +72,9 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define bits_of(v) __typeof__((v) < (v))
 #define blend(mask, a, b) ((__typeof__(a))(((mask) & (bits_of(a))(a)) | (~(mask) & (bits_of(b))(b))))
 
-#define prefetch(address) (__builtin_prefetch(address), __builtin_prefetch((const char *)(address) + 64))
+#define LINE 64 /* bytes of a cache line */
+/* It is about to be written. */
+#define prefetch_written(address) __builtin_prefetch(address, 1)
 /* What was loaded before is loaded again where it is needed again */
 #define forget_loads() __asm__ volatile("" ::: "memory")
 /* v = s in every lane */

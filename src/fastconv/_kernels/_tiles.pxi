@@ -1,0 +1,151 @@
+"""Tiles of pixels × channels over a block, to which one chain of products is added.
+
+Pixels are packed into panels (`im2col`), or read where they lie, and run on from one image row into the next.
+"""
+
+
+cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
+    """Whether a tap reads padding, all before or all behind the input, for the outputs first .. last."""
+    cdef int64_t offset = tap * axis.dilation - axis.before
+    return last * axis.stride + offset < 0 or first * axis.stride + offset >= axis.size
+
+
+cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, Panel* panel) noexcept nogil:
+    """Leave out the products with zeros of the padding that a tile's pixels have in common; the weights are finite."""
+    cdef const Tile* tile = &panel.tile
+    cdef const Axis* d = &job.axis[0]
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t first = quotient(tile.pixel, tile.row)
+    cdef int64_t last = quotient(tile.pixel + tile.pixels - 1, tile.row)
+    cdef int64_t left = block.first[2]
+    cdef int64_t right = left + tile.width - 1
+    cdef int64_t live[CHAIN]
+    cdef int64_t i, j, k, c, tap = 0, count = 0
+    if first == last:
+        right = bounded(left + tile.pixel + tile.pixels - 1 - first * tile.row, left, right)
+        left += tile.pixel - first * tile.row
+    first += block.first[1]
+    last += block.first[1]
+    for i in range(d.kernel):
+        for j in range(h.kernel):
+            for k in range(w.kernel):
+                if not (
+                    lies_outside(d, block.first[0], block.first[0], i)
+                    or lies_outside(h, first, last, j) or lies_outside(w, left, right, k)
+                ):
+                    live[count] = tap
+                    count += 1
+                tap += 1
+    if count < job.taps:
+        k = 0
+        for c in range(whole.channels):
+            for i in range(count):
+                panel.rows[k] = whole.rows[c * job.taps + live[i]]
+                panel.weights[k] = whole.weights[c * job.taps + live[i]]
+                k += 1
+        panel.chain.rows = panel.rows
+        panel.chain.weights = panel.weights
+        panel.chain.length = k
+
+
+cdef void place(
+    const Job* job, const Block* block, const Chain* chain, int64_t row, int64_t pixel, int64_t pixels, int64_t lanes,
+    Panel* panel,
+) noexcept nogil:
+    """The tile from a pixel on, of a block whose image rows are `row` pixels apart."""
+    cdef Tile* tile = &panel.tile
+    cdef int64_t h, w, lane = 0
+    tile.pixel = pixel
+    tile.pixels = pixels
+    tile.row = row
+    tile.width = block.count[2]
+    tile.h = block.first[1]
+    tile.w = block.first[2]
+    tile.wanted = job.tile_lanes
+    tile.vectors = job.tile_lanes // lanes
+    panel.chain = chain[0]
+    panel.in_output = job.to_output and next_piece(tile, &lane, &h, &w) == job.tile_lanes
+    if panel.in_output:
+        panel.output = block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
+
+
+cdef void tiles(
+    const Job* job, const Block* block, const Chain* whole, const real* base, real* packed, vector* sums
+) noexcept nogil:
+    """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
+    cdef Panel panels[PANELS]
+    cdef Panel* panel
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t row = whole.row if block.count[1] > 1 and not job.packed else block.count[2]
+    cdef int64_t total = (block.count[1] - 1) * row + block.count[2]
+    cdef int64_t pixel = 0, slot = 0, count, t, p
+    while pixel < total:
+        count = 0
+        while count < PANELS and pixel < total:
+            panel = &panels[count]
+            place(job, block, whole, row, pixel, bounded(total - pixel, 0, job.pixel_tile), lanes, panel)
+            panel.pixels = <uintptr_t> (base + pixel)
+            if job.skips:
+                skip_padding(job, block, whole, panel)
+                if job.packed:
+                    pack(job, base, panel, 1, packed + count * job.panel_step, sums)
+            pixel += job.pixel_tile
+            count += 1
+        if job.packed and not job.skips:
+            pack(job, base, panels, count, packed, sums)
+        # The weights of a tile stay in cache, and each row of the output is written for a while
+        for t in range(block.tiles):
+            for p in range(count):
+                multiply(
+                    job, block, &panels[p], <const real*> panels[p].pixels, block.tile + t, sums, slot + t * count + p
+                )
+        slot += count * block.tiles
+
+
+cdef inline void expect_rows(uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes) noexcept nogil:
+    """Bring what a tile is going to write into cache, meanwhile."""
+    cdef int64_t i, at
+    for i in range(rows):
+        at = 0
+        while at < bytes:
+            prefetch_written(<const char*> start + i * pitch + at)
+            at += LINE
+
+
+cdef inline void multiply(
+    const Job* job, const Block* block, Panel* panel, const real* pixels, int64_t channel_tile,
+    vector* sums, int64_t slot,
+) noexcept nogil:
+    """Add one chain to one tile, and finish the tile after its last chain."""
+    cdef const Chain* chain = &panel.chain
+    cdef Tile* piece = &panel.tile
+    cdef const int64_t* rows = <const int64_t*> job.panel_rows if job.packed else chain.rows
+    cdef const real* weight = <const real*> job.weight + (
+        (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
+    ) * job.channel_tile
+    piece.channel = block.group * job.o + channel_tile * job.channel_tile
+    piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
+    piece.in_output = panel.in_output and piece.channels == job.channel_tile
+    if piece.in_output:
+        piece.step = job.y_o
+        sums = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
+        expect_rows(<uintptr_t> sums, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real))
+    else:
+        piece.step = piece.vectors * sizeof(vector) // sizeof(real)
+        if not (chain.first and chain.last):
+            sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+    piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
+    piece.channel_step = piece.step if job.lanes_are_pixels else 1
+    if job.lanes_are_pixels:
+        tile(
+            job.tile_rows, piece.vectors, weight, chain.weights, pixels, rows,
+            chain.length, sums, piece.step, chain.first,
+        )
+    else:
+        tile(
+            job.tile_rows, piece.vectors, pixels, rows, weight, chain.weights,
+            chain.length, sums, piece.step, chain.first,
+        )
+    if chain.last and (not piece.in_output or job.bias or job.activation):
+        finish(job, block, piece, <real*> sums, sums)
