@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from .. import _isa
 
+LOADED = 4  # rows of multiply-adds that loading the other side of a tile is worth
 SPLIT = 3  # loads of aligned vectors that one across two cache lines is worth
 
 
@@ -38,10 +39,10 @@ class Kind(NamedTuple):
 
 
 def even_rows(count, most):
-    """Rows of a tile for `count` of them: few idle ones, and not so few rows that loads outnumber multiply-adds."""
+    """Rows of a tile for `count` of them: few idle ones, and few tiles, each of which loads the whole other side."""
     if count <= most:
         return count
-    return min(range(most // 2, most + 1), key=lambda rows: ceil(count / rows) * (rows + 0.7))
+    return min(range(most // 2, most + 1), key=lambda rows: ceil(count / rows) * (rows + LOADED))
 
 
 def _both_roles(shape, block):

@@ -18,6 +18,7 @@ PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+PRODUCT = 3.0  # of a tile of pixels × channels, whose operands come from the second-level cache now and then
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
 FAR_ROW = 25.0  # or to one in a page of its own
@@ -39,7 +40,7 @@ BLOCK = 250.0  # starting a block
 LINE = 64  # bytes
 # Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next
 FAR_LINES = ((1 << 20, 9.0), (12 << 20, 13.0))
-NEAR_OUTPUT = 1 << 20  # bytes of an output that a cache keeps,
+NEAR_OUTPUT = 2 << 20  # bytes of an output that a cache keeps,
 FAR_ELEMENT = 8.0  # and storing an element of another one besides, if its neighbours lie in other vectors
 WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
@@ -238,10 +239,12 @@ def _block_cost(shape, tiling):
 
 
 def _way(shape, tiling, vectors):
-    """What it costs, for each product, that pixels are read where they lie."""
-    if tiling.kind.packed or tiling.kind.row_wise or tiling.kind.channelwise:
+    """What it costs, for each product, to go to operands, and to pixels that are read where they lie."""
+    if tiling.kind.row_wise or tiling.kind.channelwise:
         return 0
-    shift = SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0
+    if tiling.kind.packed:
+        return PRODUCT
+    shift = PRODUCT + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
     if shape.chunk.channels <= NEAR_ROWS:
         return shift
     placed = shape.read_in_place or in_place(shape, tiling)
