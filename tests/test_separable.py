@@ -9,7 +9,7 @@ from strategies import NUMPY_MODES, relaid
 from test_winograd import BOUND, KINDS_OF_DATA, normal, share
 
 import fastconv
-from fastconv._algorithms import _separable
+from fastconv._algorithms import _passes
 
 
 def low_rank(outs, kernel, terms, dtype, seed):
@@ -65,9 +65,9 @@ def problems(draw):
 def blocks(request, monkeypatch):
     """As they are, and so small that a convolution takes many."""
     if request.param:
-        monkeypatch.setattr(_separable, "PANEL", request.param)
-        monkeypatch.setattr(_separable, "WIDTH", 8)
-        monkeypatch.setattr(_separable, "SERIAL", 0.0)
+        monkeypatch.setattr(_passes, "PANEL", request.param)
+        monkeypatch.setattr(_passes, "WIDTH", 8)
+        monkeypatch.setattr(_passes, "SERIAL", 0.0)
 
 
 def test_any_problem(blocks):

@@ -58,5 +58,5 @@ def fill(target, x, pieces, value):
         part = x[(..., *(source if isinstance(source, slice) else slice(None) for source in sources))]
         for axis, source in enumerate(sources, start=-3):
             if not isinstance(source, slice):
-                part = part.take(source, axis)
+                part = part[(..., source, *[slice(None)] * (-1 - axis))]  # `take` would copy all of a slice first
         target[(..., *targets)] = part
