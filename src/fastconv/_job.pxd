@@ -68,6 +68,8 @@ cdef struct Job:
     int64_t channel_tiles   # tiles in a group
     int64_t block_tiles     # of these, tiles in one block of work
     int64_t channel_blocks
+    int64_t block_groups    # groups in one block of work
+    int64_t group_blocks
     int64_t in_place        # input away from the borders may be read where it is
     int64_t to_output       # whole tiles may be summed where the output is to lie
     int64_t skips           # products that a tile's pixels all have with zero padding are left out

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _driver, _isa
 from ._lines import combined
 from ._tiles import form
-from ._tiling import in_place, live, panel_step, workspace
+from ._tiling import block_groups, in_place, live, panel_step, workspace
 
 WORTH_SKIPPING = 0.95  # of the products, where more are left it takes longer to find those with padding
 
@@ -38,6 +38,8 @@ def job(geometry, layout, shape, tiling, tables):
         axes[2]["step"] = 1
     tiles = ceil(shape.o / tiling.channel_tile)
     channel_blocks = ceil(tiles / tiling.block_tiles)
+    together = block_groups(shape, tiling)
+    group_blocks = ceil(shape.groups / together)
     fields = job_of(layout) | dict(
         axis=axes,
         n=shape.n,
@@ -64,6 +66,8 @@ def job(geometry, layout, shape, tiling, tables):
         channel_tiles=tiles,
         block_tiles=tiling.block_tiles,
         channel_blocks=channel_blocks,
+        block_groups=together,
+        group_blocks=group_blocks,
         in_place=placed,
         to_output=_to_output(layout, shape, tiling),
         skips=shape.skips and taps == shape.taps and live(shape, tiling) < WORTH_SKIPPING,
@@ -79,7 +83,7 @@ def job(geometry, layout, shape, tiling, tables):
         sums_at=parts.staged + parts.panel,
         activation=convolution.activation.code,
         padding_value=convolution.padding_value,
-        items=shape.n * shape.groups * prod(axis["blocks"] for axis in axes) * channel_blocks,
+        items=shape.n * group_blocks * prod(axis["blocks"] for axis in axes) * channel_blocks,
     )
     return fields, parts.total
 

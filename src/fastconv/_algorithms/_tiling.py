@@ -15,6 +15,8 @@ from ._tiles import TILES, Kind
 
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
+GROUPED = 1 << 12  # outputs of one channel each that several groups in a block have together, at most
+SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
@@ -172,6 +174,15 @@ def workspace(shape, tiling, placed_row=0):
     )
 
 
+def block_groups(shape, tiling):
+    """Groups that are one block of work: several of small images, but no fewer blocks than even out a load."""
+    if not tiling.kind.zero_border or shape.chains > 1:
+        return 1
+    positions = prod(tiling.block)
+    blocks = shape.n * shape.groups * prod(line.out for line in shape.lines) // max(1, positions)
+    return balanced(shape.groups, max(1, min(GROUPED // max(1, positions), blocks // (SHARES * shape.threads))))
+
+
 def panel_step(shape, tiling):
     """Elements from one packed panel to the next, with room for what whole vectors write behind it."""
     channels, taps, _ = shape.chunk
@@ -235,7 +246,8 @@ def _block_cost(shape, tiling):
         piece = PACK_PIECE + PACK_VECTOR * ceil(tiling.pixel_tile / width)
         pack = shape.c * shape.taps * pixel_tiles * pieces * piece
     excess = max(1.0, workspace(shape, tiling).total * shape.itemsize / WORKSPACE)
-    return BLOCK + fetch_cost(shape, tiling, 1) + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
+    beside = BLOCK / block_groups(shape, tiling) + fetch_cost(shape, tiling, 1)
+    return beside + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
 
 
 def _way(shape, tiling, vectors):

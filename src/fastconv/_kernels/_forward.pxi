@@ -25,7 +25,8 @@ cdef inline void locate(const Job* job, int64_t item, Block* block) noexcept nog
         axis = &job.axis[i]
         block.first[i] = digit(&item, axis.blocks) * axis.block
         block.count[i] = bounded(axis.out - block.first[i], 0, axis.block)
-    block.group = digit(&item, job.groups)
+    block.group = digit(&item, job.group_blocks) * job.block_groups
+    block.groups = bounded(job.groups - block.group, 0, job.block_groups)
     block.n = item
 
 
@@ -101,17 +102,33 @@ cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nog
 cdef void bands(
     const Job* job, const Block* block, const Chain* chain, const real* base, const real* zeros, vector* sums
 ) noexcept nogil:
-    """Tiles of image rows × pixels of one channel or a few."""
+    """Tiles of image rows × pixels of one channel or a few; what all groups of the block have in common comes first."""
     cdef Tile tile
     cdef Band band
     cdef Strips strips
-    cdef const Axis* axis = &job.axis[0]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t h = 0, t, span
-    cdef vector* to
+    cdef int64_t group
+    describe_band(job, block, chain, <uintptr_t> zeros, &band)
+    tile.pixel = 0
+    tile.pixel_step = 1
+    tile.w = block.first[2]
+    tile.width = block.count[2]
+    tile.wanted = tile.width
+    tile.vectors = (tile.width + lanes - 1) // lanes
+    tile.row = tile.vectors * lanes
+    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips)
+    for group in range(block.group, block.group + block.groups):
+        bands_of_group(job, block, chain, group, &tile, &band, &strips, base, sums)
+        base += job.c * job.x_c
+
+
+cdef void describe_band(
+    const Job* job, const Block* block, const Chain* chain, uintptr_t zeros, Band* band
+) noexcept nogil:
+    cdef const Axis* axis = &job.axis[0]
     band.form = <Form> job.form
     band.rows = chain.rows
-    band.row = axis[1].x if halves(&band) else chain.row
+    band.row = axis[1].x if halves(band) else chain.row
     band.height = axis[1].kernel
     band.width = axis[2].kernel
     band.chain = chain.length
@@ -124,28 +141,30 @@ cdef void bands(
     band.left = block.first[2] * axis[2].stride - axis[2].before
     band.rows_of_input = axis[1].size
     band.row_length = axis[2].size
-    band.zeros = <uintptr_t> zeros
-    tile.pixel = 0
-    tile.pixel_step = 1
-    tile.w = block.first[2]
-    tile.width = block.count[2]
-    tile.wanted = tile.width
-    tile.vectors = (tile.width + lanes - 1) // lanes
-    tile.row = tile.vectors * lanes
+    band.zeros = zeros
     if job.flush_rows < band.height:
-        set_ends(&band)
-    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips)
-    span = (job.band_rows - 1) * (2 if halves(&band) else 1)
+        set_ends(band)
+
+
+cdef void bands_of_group(
+    const Job* job, const Block* block, const Chain* chain, int64_t group, Tile* tile, Band* band, Strips* strips,
+    const real* base, vector* sums,
+) noexcept nogil:
+    """One band of image rows after the other, and all channel tiles of each."""
+    cdef const Axis* axis = &job.axis[0]
+    cdef int64_t span = (job.band_rows - 1) * (2 if halves(band) else 1)
+    cdef int64_t h = 0, t
+    cdef vector* to
     while h < block.count[1]:
         if job.to_output and h > bounded(block.count[1] - job.band_rows, 0, h):
             h = block.count[1] - job.band_rows  # rather a few rows twice than a tile that is not whole
         tile.h = block.first[1] + h
         tile.pixels = bounded(block.count[1] - h, 0, job.band_rows) * tile.row
         band.top = tile.h * axis[1].stride - axis[1].before
-        if shares(&band):
-            set_lines(band.height + span, &band, base + h * chain.row, &strips.lines)
+        if shares(band):
+            set_lines(band.height + span, band, base + h * chain.row, &strips.lines)
         for t in range(block.tile, block.tile + block.tiles):
-            tile.channel = block.group * job.o + t * job.channel_tile
+            tile.channel = group * job.o + t * job.channel_tile
             tile.channels = bounded(job.o - t * job.channel_tile, 0, job.channel_tile)
             tile.in_output = job.to_output and block.count[1] >= job.band_rows and tile.channels == job.channel_tile
             if tile.in_output:
@@ -165,11 +184,11 @@ cdef void bands(
             band.row_step = tile.step
             band.channel_step = tile.channel_step
             multiply_band(
-                &band, &strips, job.channel_tile,
+                band, strips, job.channel_tile,
                 <const real*> job.weight
-                + ((block.group * job.channel_tiles + t) * job.c * job.taps + chain.product) * job.channel_tile,
+                + ((group * job.channel_tiles + t) * job.c * job.taps + chain.product) * job.channel_tile,
                 base + h * chain.row, to,
             )
             if chain.last and (not tile.in_output or job.bias or job.activation):
-                finish(job, block, &tile, <real*> to, to)
+                finish(job, block, tile, <real*> to, to)
         h += job.band_rows

@@ -10,9 +10,11 @@ and padding are.
 
 
 cdef struct Block:
-    # Output positions first .. first + count of one image and group, and the channel tiles that are computed of it
+    # Output positions first .. first + count of one image and group, or several groups, and the channel tiles that are
+    # computed of them
     int64_t n
     int64_t group
+    int64_t groups          # of these, where they are bands that take their rows from the input
     int64_t tile
     int64_t tiles
     int64_t first[3]
