@@ -5,10 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NUMPY_MODES, relaid
-from test_winograd import BOUND, KINDS_OF_DATA, SHARE, normal, share
+from inexact import BOUND, KINDS_OF_DATA, SHARE, check, check_relaid, normal, problem, share
 
 import fastconv
 from fastconv._algorithms import _fft
@@ -16,9 +14,8 @@ from fastconv._algorithms import _fft
 
 @st.composite
 def problems(draw):
-    """x, weight, bias, add and the arguments of a convolution with a long kernel, or a short one."""
+    """Those of long kernels, and short ones."""
     rank = draw(st.sampled_from([1, 2, 2, 3]))
-    dtype = draw(st.sampled_from(["float32", "float64"]))
     most = {1: 70, 2: 20, 3: 7}[rank]
 
     def per_axis(low, high):
@@ -26,32 +23,7 @@ def problems(draw):
 
     kernel, stride, dilation = per_axis(1, most), per_axis(1, 3), per_axis(1, 3)
     pads = tuple(zip(per_axis(0, most), per_axis(0, most), strict=True))
-    size = tuple(
-        max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, 2 * most)))
-        for k, d, p in zip(kernel, dilation, pads, strict=True)
-    )
-    groups, channels, outs = (draw(st.integers(1, 3)) for _ in range(3))
-    mode = draw(st.sampled_from(list(NUMPY_MODES)))
-    arguments = {
-        "padding": pads,
-        "padding_mode": mode,
-        "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
-        "groups": groups,
-        "dilation": dilation,
-        "stride": stride,
-        "flip_kernel": draw(st.booleans()),
-        "activation": draw(st.sampled_from([None, "relu", "silu"])),
-    }
-    seed = draw(st.integers(0, 999))
-    batch = draw(st.sampled_from([(), (2,), (2, 2)]))
-    x = normal((*batch, groups * channels, *size), dtype, seed)
-    weight = normal((groups * outs, channels, *kernel), dtype, seed + 1)
-    spatial = {name: value for name, value in arguments.items() if name != "activation"}
-    shape = fastconv.conv_output_shape(x.shape, weight.shape, **spatial)
-    bias = draw(st.sampled_from([None, shape[-rank - 1 : -rank], shape[-rank - 1 :]]))
-    bias = None if bias is None else normal(bias, dtype, seed + 2)
-    add = normal(shape, dtype, seed + 3) if draw(st.booleans()) else None
-    return x, weight, bias, add, arguments
+    return problem(draw, kernel, stride, dilation, pads, 2 * most, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
 
 
 @pytest.fixture(params=[None, 1 << 12])
@@ -67,30 +39,11 @@ def batches(request, monkeypatch):
 
 
 def test_any_problem(batches):
-    @given(problems())
-    def check(problem):
-        x, weight, bias, add, arguments = problem
-        y = fastconv.plan(weight, bias, **arguments, algorithm="fft")(x, add=add)
-        assert share(y, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
-
-    check()
+    check("fft", problems(), SHARE)
 
 
 def test_channels_last_and_any_strides(batches):
-    @given(st.data(), problems())
-    def check(data, problem):
-        x, weight, bias, add, arguments = problem
-        rank = weight.ndim - 2
-        arguments = arguments | {"data_format": "channels_last"}
-        x = data.draw(relaid(np.moveaxis(x, -rank - 1, -1)))
-        plan = fastconv.plan(weight, bias, **arguments, algorithm="fft")
-        out = data.draw(relaid(np.zeros(plan.tasks.geometry(x.shape).out_shape, x.dtype)))
-        if add is not None:
-            add = data.draw(relaid(np.moveaxis(add, -rank - 1, -1)))
-        assert plan(x, out, add=add) is out
-        assert share(out, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
-
-    check()
+    check_relaid("fft", problems(), SHARE)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -13,6 +13,7 @@ import pytest
 from fastconv._recent import Recent
 from hypothesis import given
 from hypothesis import strategies as st
+from inexact import BOUND, normal
 from strategies import cases, gradients_witness, integers, relaid, witness
 
 import fastconv
@@ -22,7 +23,6 @@ from fastconv._algorithms._reference import grad_weight as reference
 from fastconv._cache import Bounded
 
 FORMS = ("dots", "outer products")  # for all geometries; "channelwise" is for depthwise ones
-BOUND = {"float32": 1e-5, "float64": 1e-13}
 
 
 @contextmanager
@@ -67,10 +67,6 @@ def arrays(x_shape, weight_shape, dtype, values=integers, **arguments):
     """x and grad_output."""
     out_shape = fastconv.conv_output_shape(x_shape, weight_shape, **arguments)
     return values(x_shape, dtype, 0), values(out_shape, dtype, 1)
-
-
-def normal(shape, dtype, seed):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 CONSTANTS = st.fixed_dictionaries(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inexact import BOUND, KINDS_OF_DATA, normal
 from strategies import NUMPY_MODES, relaid
-from test_grad_weight import BOUND, CONSTANTS, arrays, cut, geometry_of, grad_weight, normal
+from test_grad_weight import CONSTANTS, arrays, cut, geometry_of, grad_weight
 
 import fastconv
 from fastconv._algorithms import _cuts
@@ -64,13 +65,6 @@ def test_any_strides_and_channels_last(data, problem):
         )  # fmt: skip
     assert share(got, grad_output, x, weight_shape, **arguments) <= SHARE["float64"]
     assert share(last, grad_output, x, weight_shape, **arguments) <= SHARE["float64"]
-
-
-KINDS_OF_DATA = {
-    "positive": lambda rng, shape: rng.random(shape),
-    "equal": lambda rng, shape: np.full(shape, 0.3),
-    "four decades": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(-4, 0, shape),
-}
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_DATA)

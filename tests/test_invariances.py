@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inexact import normal
 from strategies import ALGORITHMS, DIRECT_SUMS
 
 import fastconv
-
-
-def normal(shape, dtype, seed):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 @pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])

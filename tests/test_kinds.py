@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from inexact import normal
 from strategies import Case, integers, witness
 
 import fastconv
@@ -30,10 +31,6 @@ def forced(monkeypatch):
 
     yield plan
     _tiling.cheapest.cache_clear()
-
-
-def normal(shape, dtype, seed):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 # image, kernel, stride, dilation, pads: maps so small that most taps read padding, also by all the pixels of a tile

@@ -3,27 +3,30 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NUMPY_MODES, relaid
-from test_winograd import BOUND, KINDS_OF_DATA, normal, share
+from inexact import BOUND, KINDS_OF_DATA, check, check_relaid, normal, problem, share
 
 import fastconv
 from fastconv._algorithms import _passes
 
+QUARTER = {dtype: bound / 4 for dtype, bound in BOUND.items()}
 
-def low_rank(outs, kernel, terms, dtype, seed):
-    """Weights (outs, 1, *kernel) that are sums of so many outer products."""
-    rng = np.random.default_rng(seed)
-    rows, columns = int(np.prod(kernel[:-1])), kernel[-1]
-    matrices = rng.standard_normal((outs, rows, terms)) @ rng.standard_normal((outs, terms, columns))
-    return matrices.reshape(outs, 1, *kernel).astype(dtype)
+
+def low_rank(terms):
+    """A maker of weights (outs, 1, *kernel) that are sums of so many outer products."""
+
+    def weights(shape, dtype, seed):
+        rng = np.random.default_rng(seed)
+        outs, rows, columns = shape[0], int(np.prod(shape[2:-1])), shape[-1]
+        matrices = rng.standard_normal((outs, rows, terms)) @ rng.standard_normal((outs, terms, columns))
+        return matrices.reshape(shape).astype(dtype)
+
+    return weights
 
 
 @st.composite
 def problems(draw):
-    """x, weight, bias, add and the arguments of a convolution with a kernel of rank 1 or 2."""
-    dtype = draw(st.sampled_from(["float32", "float64"]))
+    """Those of kernels of rank 1 or 2."""
     kernel = draw(st.sampled_from([(5, 5), (7, 6), (3, 9), (15, 15), (2, 4, 5), (3, 3, 5)]))
     terms = 2 if min(kernel) > 5 and draw(st.booleans()) else 1
 
@@ -32,33 +35,7 @@ def problems(draw):
 
     stride, dilation = per_axis(1, 3), per_axis(1, 3)
     pads = tuple(zip(per_axis(0, 20), per_axis(0, 20), strict=True))
-    size = tuple(
-        max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, 30)))
-        for k, d, p in zip(kernel, dilation, pads, strict=True)
-    )
-    groups, outs = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    mode = draw(st.sampled_from(list(NUMPY_MODES)))
-    arguments = {
-        "padding": pads,
-        "padding_mode": mode,
-        "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
-        "groups": groups,
-        "dilation": dilation,
-        "stride": stride,
-        "flip_kernel": draw(st.booleans()),
-        "activation": draw(st.sampled_from([None, "relu", "silu"])),
-    }
-    seed = draw(st.integers(0, 999))
-    batch = draw(st.sampled_from([(), (2,), (2, 2)]))
-    x = normal((*batch, groups, *size), dtype, seed)
-    weight = low_rank(groups * outs, kernel, terms, dtype, seed + 1)
-    spatial = {name: value for name, value in arguments.items() if name != "activation"}
-    shape = fastconv.conv_output_shape(x.shape, weight.shape, **spatial)
-    rank = len(kernel)
-    bias = draw(st.sampled_from([None, shape[-rank - 1 : -rank], shape[-rank - 1 :]]))
-    bias = None if bias is None else normal(bias, dtype, seed + 2)
-    add = normal(shape, dtype, seed + 3) if draw(st.booleans()) else None
-    return x, weight, bias, add, arguments
+    return problem(draw, kernel, stride, dilation, pads, 30, 1, draw(st.integers(1, 3)), low_rank(terms))
 
 
 @pytest.fixture(params=[None, 1 << 8])
@@ -71,30 +48,11 @@ def blocks(request, monkeypatch):
 
 
 def test_any_problem(blocks):
-    @given(problems())
-    def check(problem):
-        x, weight, bias, add, arguments = problem
-        y = fastconv.plan(weight, bias, **arguments, algorithm="separable")(x, add=add)
-        assert share(y, x, weight, bias, add, **arguments) <= BOUND[x.dtype.name] / 4
-
-    check()
+    check("separable", problems(), QUARTER)
 
 
 def test_channels_last_and_any_strides(blocks):
-    @given(st.data(), problems())
-    def check(data, problem):
-        x, weight, bias, add, arguments = problem
-        rank = weight.ndim - 2
-        arguments = arguments | {"data_format": "channels_last"}
-        x = data.draw(relaid(np.moveaxis(x, -rank - 1, -1)))
-        plan = fastconv.plan(weight, bias, **arguments, algorithm="separable")
-        out = data.draw(relaid(np.zeros(plan.tasks.geometry(x.shape).out_shape, x.dtype)))
-        if add is not None:
-            add = data.draw(relaid(np.moveaxis(add, -rank - 1, -1)))
-        assert plan(x, out, add=add) is out
-        assert share(out, x, weight, bias, add, **arguments) <= BOUND[x.dtype.name] / 4
-
-    check()
+    check_relaid("separable", problems(), QUARTER)
 
 
 def gaussian(size, dtype="float32"):
@@ -122,14 +80,14 @@ def test_the_bound_for_every_kind_of_data(kind, dtype):
     rng = np.random.default_rng(0)
     x = KINDS_OF_DATA[kind](rng, (2, 60, 70)).astype(dtype)
     for terms in (1, 2):
-        weight = low_rank(2, (15, 15), terms, dtype, 1)
+        weight = low_rank(terms)((2, 1, 15, 15), dtype, 1)
         y = fastconv.plan(weight, padding=7, groups=2, algorithm="separable")(x)
         assert share(y, x, weight, padding=7, groups=2) <= BOUND[dtype] / 4
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_do_not_change_bits(blocks, threads):
-    x, weight = normal((3, 2, 300, 90), "float32"), low_rank(4, (9, 9), 2, "float32", 1)
+    x, weight = normal((3, 2, 300, 90), "float32"), low_rank(2)((4, 1, 9, 9), "float32", 1)
     x[1, 1, 40, 50] = np.nan
     plan = fastconv.plan(weight, groups=2, padding="same", padding_mode="reflect", algorithm="separable")
     with fastconv.num_threads(1):
@@ -142,7 +100,7 @@ def test_threads_do_not_change_bits(blocks, threads):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1)])
 def test_what_is_not_finite_reaches_its_receptive_field(bad, stride, dilation, terms):
-    x, weight = normal((2, 40, 40), "float32"), low_rank(4, (9, 7), terms, "float32", 1)
+    x, weight = normal((2, 40, 40), "float32"), low_rank(terms)((4, 1, 9, 7), "float32", 1)
     x[1, 20, 20] = bad
     arguments = {"groups": 2, "padding": 6, "stride": stride, "dilation": dilation}
     y = fastconv.plan(weight, **arguments, algorithm="separable")(x)
@@ -157,9 +115,9 @@ def test_the_number_of_terms():
         return fastconv.plan(weight, **arguments, algorithm="separable").explain((weight.shape[0], 99, 99)).kernel
 
     for terms in (1, 2, 3):
-        assert kernel(low_rank(3, (15, 15), terms, "float64", 0), groups=3) == f"rank {terms}"
+        assert kernel(low_rank(terms)((3, 1, 15, 15), "float64", 0), groups=3) == f"rank {terms}"
     assert kernel(np.zeros((1, 1, 9, 9), "float32")) == "rank 1"
-    mixed = np.concatenate([low_rank(1, (15, 15), terms, "float64", 0) for terms in (1, 3, 2)])
+    mixed = np.concatenate([low_rank(terms)((1, 1, 15, 15), "float64", 0) for terms in (1, 3, 2)])
     assert kernel(mixed, groups=3) == "rank 3"  # that of the channel that needs the most
 
 

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import NUMPY_MODES, integers, relaid
+from inexact import BOUND, KINDS_OF_DATA, SHARE, check, check_relaid, checked, normal, problem, share
+from strategies import integers
 
 import fastconv
 from fastconv._algorithms import _winograd
-
-# of the bound, what random data may use up: far more than it does, far less than would hide a defect
-SHARE = {"float32": 1e-6, "float64": 1e-14}
-BOUND = {"float32": 1e-5, "float64": 1e-13}
 
 
 @pytest.fixture
@@ -32,32 +29,10 @@ def restricted(monkeypatch):
     _winograd.best.cache_clear()
 
 
-def normal(shape, dtype, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def share(y, x, weight, bias=None, add=None, **arguments):
-    """The largest error, over the largest sum of absolute products of its image and channel."""
-    arguments = {**arguments, "algorithm": "reference"}
-    x, weight = x.astype("float64"), weight.astype("float64")
-    bias, add = (None if array is None else array.astype("float64") for array in (bias, add))
-    activation = arguments.pop("activation", None)
-    exact = fastconv.plan(weight, bias, **arguments, activation=activation)(x, add=add)
-    bias, add = (None if array is None else abs(array) for array in (bias, add))
-    arguments["padding_value"] = abs(arguments.get("padding_value", 0.0))
-    sums = fastconv.plan(abs(weight), bias, **arguments)(abs(x), add=add)
-    spatial = tuple(range(-weight.ndim + 2, 0))
-    if arguments.get("data_format") == "channels_last":
-        spatial = tuple(axis - 1 for axis in spatial)
-    error = abs(y - exact).max(spatial, initial=0)
-    return (error / np.maximum(sums.max(spatial, initial=0), 1e-30)).max(initial=0)
-
-
 @st.composite
 def problems(draw):
-    """x, weight, bias, add and the arguments of a convolution that Winograd takes."""
+    """Those that Winograd takes."""
     rank = draw(st.sampled_from([1, 2, 2, 2, 3]))
-    dtype = draw(st.sampled_from(["float32", "float64"]))
     planes = [(1, 3), (3, 1), (3, 3), (3, 3), (5, 5), (3, 5), (1, 5), (2, 2), (1, 2)]
     plane = draw(st.sampled_from(planes)) if rank > 1 else (3,)
     depth = (draw(st.integers(1, 3)),) * (rank == 3)
@@ -65,41 +40,12 @@ def problems(draw):
     pads = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in kernel)
     stride = tuple(draw(st.integers(1, 2)) if k == 3 else 1 for k in kernel)
     dilation = tuple(draw(st.sampled_from([1, 1, 2, 3])) if s == 1 else 1 for s in stride)
-    size = tuple(
-        max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, 20)))
-        for k, d, p in zip(kernel, dilation, pads, strict=True)
-    )
-    groups, channels, outs = draw(st.integers(1, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 40))
-    mode = draw(st.sampled_from(list(NUMPY_MODES)))
-    arguments = {
-        "padding": pads,
-        "padding_mode": mode,
-        "padding_value": float(draw(st.integers(-2, 2))) if mode == "constant" else 0.0,
-        "groups": groups,
-        "dilation": dilation,
-        "stride": stride,
-        "flip_kernel": draw(st.booleans()),
-        "activation": draw(st.sampled_from([None, "relu"])),
-    }
-    seed = draw(st.integers(0, 999))
-    batch = draw(st.sampled_from([(), (2,)]))
-    x, weight = (
-        normal((*batch, groups * channels, *size), dtype, seed),
-        normal((groups * outs, channels, *kernel), dtype, seed + 1),
-    )
-    spatial = [name for name in arguments if name != "activation"]
-    shape = fastconv.conv_output_shape(x.shape, weight.shape, **{name: arguments[name] for name in spatial})
-    bias = draw(st.sampled_from([None, shape[-rank - 1 : -rank], shape[-rank - 1 :]]))
-    bias = None if bias is None else normal(bias, dtype, seed + 2)
-    add = normal(shape, dtype, seed + 3) if draw(st.booleans()) else None
-    return x, weight, bias, add, arguments
+    channels, outs = draw(st.integers(1, 20)), draw(st.integers(1, 40))
+    return problem(draw, kernel, stride, dilation, pads, 20, channels, outs)
 
 
-@given(problems())
-def test_any_problem(problem):
-    x, weight, bias, add, arguments = problem
-    y = fastconv.plan(weight, bias, **arguments, algorithm="winograd")(x, add=add)
-    assert share(y, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+def test_any_problem():
+    check("winograd", problems(), SHARE)
 
 
 @pytest.mark.parametrize("points", [(1, 4), (1, 6)])
@@ -108,28 +54,16 @@ def test_any_problem(problem):
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(problem=problems())
 def test_every_transform_and_role(restricted, points, pixels, tiles, problem):
-    x, weight, bias, add, arguments = problem
+    x, weight, *_ = problem
     if points == (1, 4) and 5 in weight.shape[2:]:
         return  # there is no such transform
     restricted((*points, 3, 5), pixels, tiles)
-    plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
-    assert share(plan(x, add=add), x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+    plan = checked("winograd", problem, SHARE)
     assert plan.explain(x.shape).kernel.endswith("pixels" if pixels else "channels")
 
 
-@given(st.data(), problems())
-def test_channels_last_and_any_strides(data, problem):
-    x, weight, bias, add, arguments = problem
-    rank = weight.ndim - 2
-    arguments = arguments | {"data_format": "channels_last"}
-    x = data.draw(relaid(np.moveaxis(x, -rank - 1, -1)))
-    plan = fastconv.plan(weight, bias, **arguments, algorithm="winograd")
-    shape = plan.tasks.geometry(x.shape).out_shape
-    out = data.draw(relaid(np.zeros(shape, x.dtype)))
-    if add is not None:
-        add = data.draw(relaid(np.moveaxis(add, -rank - 1, -1)))
-    assert plan(x, out, add=add) is out
-    assert share(out, x, weight, bias, add, **arguments) <= SHARE[x.dtype.name]
+def test_channels_last_and_any_strides():
+    check_relaid("winograd", problems(), SHARE)
 
 
 @pytest.mark.parametrize("channels", [1, 128, 129, 300])
@@ -138,14 +72,6 @@ def test_many_channels(channels, outs):
     x, weight = normal((channels, 18, 15), "float32"), normal((outs, channels, 3, 3), "float32", 1)
     y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
     assert share(y, x, weight, padding=1) <= SHARE["float32"]
-
-
-KINDS_OF_DATA = {
-    "zero mean": lambda rng, shape: rng.standard_normal(shape),
-    "positive": lambda rng, shape: rng.random(shape),
-    "equal": lambda rng, shape: np.full(shape, 0.3),
-    "four decades": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(-4, 0, shape),
-}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
