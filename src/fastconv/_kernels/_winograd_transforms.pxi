@@ -153,10 +153,30 @@ cdef enum:
 ctypedef double[TOGETHER] channels_together
 
 
-cdef inline void add_together(double* sums, double factor, const double* values) noexcept nogil:
-    cdef int i
+cdef inline void weighted_sum_of(
+    int taps, const double* factors, const double* values, int64_t step, double* total
+) noexcept nogil:
+    cdef double sum
+    cdef int i, j
     for i in range(TOGETHER):
-        sums[i] += factor * values[i]
+        sum = factors[0] * values[i]
+        for j in range(1, taps):
+            sum += factors[j] * values[j * step + i]
+        total[i] = sum
+
+
+cdef void weighted_sum(
+    int64_t taps, const double* factors, const double* values, int64_t step, double* total
+) noexcept nogil:
+    """total[i] = sum over j of factors[j] * values[j * step + i]: the instances."""
+    if taps == 1:
+        weighted_sum_of(1, factors, values, step, total)
+    elif taps == 2:
+        weighted_sum_of(2, factors, values, step, total)
+    elif taps == 3:
+        weighted_sum_of(3, factors, values, step, total)
+    else:
+        weighted_sum_of(5, factors, values, step, total)
 
 
 cdef void transform_weights(const Transform* transform, const real* packed, real* transformed) noexcept nogil:
@@ -195,13 +215,9 @@ cdef inline void transform_kernels(
                 kernel[b][j][i] = packed[(b * length + j) * transform.width + i] if i < count else 0
     for a in range(transform.points[0]):
         for j in range(length):
-            memset(half[j], 0, sizeof(channels_together))
-            for b in range(height):
-                add_together(half[j], columns[a * height + b], kernel[b][j])
+            weighted_sum(height, columns + a * height, kernel[0][j], MOST_POINTS * TOGETHER, half[j])
         for b in range(transform.points[1]):
-            memset(total, 0, sizeof(channels_together))
-            for j in range(length):
-                add_together(total, rows[b * length + j], half[j])
+            weighted_sum(length, rows + b * length, half[0], TOGETHER, total)
             for i in range(count):
                 transformed[i] = <real> total[i]
             transformed += transform.plane
