@@ -19,13 +19,14 @@ from ._batches import fill, in_threads, parts, pieces
 from ._lines import balanced
 from ._tiled import DIRECT
 
-PANEL = 1 << 16  # elements of a block between the passes
+PANEL = 1 << 17  # elements of a block between the passes
 WIDTH = 1 << 14  # outputs of a row in it
 
 # Costs, in seconds, at one thread of an AVX-512 core
 ELEMENT = 0.5e-9  # gathering an element
 BLOCK = 20e-6  # the calls that a block takes
 SERIAL = 1e-3  # a convolution below which starting threads costs more than they save
+SHARED = 1 << 14  # outputs of a block from which on threads share out its passes, and not the blocks
 
 
 class Task:
@@ -35,10 +36,11 @@ class Task:
         g = geometry
         self.geometry = geometry
         self.layout = layout
-        self.threads = threads if seconds(geometry) > SERIAL else 1
         self.packing = geometry.convolution.terms
         self.kernel = f"rank {self.packing}"
         block = _block(geometry)
+        threads = threads if seconds(geometry) > SERIAL else 1
+        self.threads_of_pass, self.threads = (threads, 1) if prod(block) >= SHARED else (1, threads)
         gathered, rows = map(prod, _sizes(geometry, block))
         totals = 2 * geometry.o * prod(block) if self.packing > 1 else 0
         self.elements = gathered + rows
@@ -121,7 +123,7 @@ class Task:
         except KeyError:
             own = _convolution(self.geometry.convolution, one, x.shape)
             steps = [strides and tuple(stride // x.itemsize for stride in strides) for strides in key[2:]]
-            self.passes[key] = own, task = own, _task(own, x.shape, *steps)
+            self.passes[key] = own, task = own, _task(own, x.shape, self.threads_of_pass, *steps)
         task.run(x, factor.packed(own, task.packing), bias, add, out)
 
 
@@ -192,9 +194,9 @@ def _convolution(convolution, one, shape):
     )
 
 
-def _task(own, shape, x, out, add, bias):
+def _task(own, shape, threads, x, out, add, bias):
     layout = Layout((0, *x), (0, *out), None if add is None else (0, *add), bias)
-    return DIRECT.task(own.at(shape), layout, 1)
+    return DIRECT.task(own.at(shape), layout, threads)
 
 
 def _places(along, part, stride, kernel, dilation):
