@@ -113,6 +113,22 @@ def test_threads_do_not_change_bits_not_even_beside_nan(shape, threads):
             np.testing.assert_array_equal(plan(x), alone)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_threads_that_transform_weights_do_not_change_bits(groups):
+    x, weight = normal((96, 9, 9), "float32"), normal((258, 96 // groups, 3, 3), "float32", 1)
+    results = []
+    for threads in (1, 2, 5):
+        with fastconv.num_threads(threads):
+            plan = fastconv.plan(weight, groups=groups, algorithm="winograd")
+            function = fastconv.conv2d(x, weight, groups=groups, algorithm="winograd")
+        with fastconv.num_threads(1):
+            np.testing.assert_array_equal(plan(x), function)
+        results.append(function)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+    assert share(results[0], x, weight, groups=groups) <= SHARE["float32"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -1,4 +1,4 @@
-"""The driver: blocks of work over threads.  The only parallel loop of the package is here.
+"""The driver: blocks of work over threads.  The only parallel loops of the package are here.
 
 A `Task` is a convolution with everything settled but the pointers.  Its blocks run in parallel slices that are short
 enough for signals (Ctrl-C) to be looked for between them; each block is computed by one thread, so that neither threads
@@ -17,6 +17,8 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 from fastconv._job cimport Job, Packing, Transform, block_function, pack_function, transform_function
 from fastconv._openmp cimport note_parallel
 
+from fastconv._threads import get_num_threads
+
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void** memory, size_t alignment, size_t size)
 
@@ -28,6 +30,7 @@ cdef enum:
 cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: 50 ms at 10 GFLOP/s, which few shapes fall short of
 cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
 cdef int MOST_WORKSPACES = 8
+cdef int64_t MANY_KERNELS = 1 << 14  # that threads transform together: a few milliseconds of one
 
 
 cdef class Workspace:
@@ -111,8 +114,31 @@ cdef class Packer:
         packed.plane = transform.plane
         transform.packed = packed.address
         transform.transformed = packed.transformed
+        cdef int64_t kernels = transform.groups * transform.tiles * transform.products * transform.width
+        cdef int threads = get_num_threads() if kernels >= MANY_KERNELS else 1
         with nogil:
-            self.transform_function(&transform)
+            transform_all(self.transform_function, &transform, threads)
+
+
+cdef void transform_all(transform_function function, const Transform* transform, int threads) noexcept nogil:
+    """A part in each thread; every kernel is transformed by itself, so that threads do not change bits."""
+    cdef int part
+    if threads == 1:
+        transform_part(function, transform, 0, 1)
+        return
+    note_parallel()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        transform_part(function, transform, part, threads)
+
+
+cdef void transform_part(
+    transform_function function, const Transform* transform, int64_t part, int64_t parts
+) noexcept nogil:
+    cdef Transform own = transform[0]
+    cdef int64_t all = transform.groups * transform.tiles * transform.products
+    own.first = part * all // parts
+    own.last = (part + 1) * all // parts
+    function(&own)
 
 
 cdef class Packed:

@@ -156,6 +156,8 @@ cdef struct Transform:
     int64_t products        # of each point
     int64_t width           # channels of a tile
     int64_t plane           # elements from one point to the next
+    int64_t first           # of (groups, tiles, products): those from here
+    int64_t last            # to before here
     int64_t points[2]       # along h and w
     int64_t taps[2]
     uintptr_t matrix[2]     # double[points, taps]

@@ -1,6 +1,6 @@
 """The gate to OpenMP: what the runtime says, and whether a parallel region may be entered at all.
 
-The only parallel region of the package is in ``_driver``, which calls ``note_parallel`` before it enters one.
+The only parallel regions of the package are in ``_driver``, which calls ``note_parallel`` before it enters one.
 """
 
 import os

@@ -20,7 +20,7 @@ SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
-PRODUCT = 3.0  # of a tile of pixels × channels, whose operands come from the second-level cache now and then
+PRODUCT = 1.0  # of a tile of pixels × channels, whose operands come from the second-level cache now and then
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
 FAR_ROW = 25.0  # or to one in a page of its own

@@ -184,17 +184,16 @@ cdef void transform_weights(const Transform* transform, const real* packed, real
     cdef int64_t width = transform.width
     cdef int64_t points = transform.points[0] * transform.points[1]
     cdef int64_t taps = transform.taps[0] * transform.taps[1]
-    cdef int64_t g, k, i
-    for g in range(transform.groups):
-        for k in range(transform.tiles * transform.products):
-            i = 0
-            while i < width:
-                transform_kernels(
-                    transform, packed + i, bounded(width - i, 0, TOGETHER), transformed + k * width + i
-                )
-                i += TOGETHER
-            packed += taps * width
-        transformed += points * transform.plane
+    cdef int64_t of_group = transform.tiles * transform.products
+    cdef int64_t k, i
+    for k in range(transform.first, transform.last):
+        i = 0
+        while i < width:
+            transform_kernels(
+                transform, packed + k * taps * width + i, bounded(width - i, 0, TOGETHER),
+                transformed + k // of_group * points * transform.plane + k % of_group * width + i,
+            )
+            i += TOGETHER
 
 
 cdef inline void transform_kernels(
