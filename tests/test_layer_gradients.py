@@ -5,6 +5,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from differences import numerical
 from strategies import integers
 
 import fastconv
@@ -15,19 +16,6 @@ RNG = np.random.default_rng(0)
 
 def normal(*shape):
     return RNG.standard_normal(shape)
-
-
-def numeric_gradient(loss, array, step=1e-6):
-    """Central differences; `array` is changed in place and put back."""
-    gradient = np.empty_like(array)
-    for at in np.ndindex(array.shape):
-        value = array[at]
-        array[at] = value + step
-        above = loss()
-        array[at] = value - step
-        gradient[at] = (above - loss()) / (2 * step)
-        array[at] = value
-    return gradient
 
 
 def softplus(x):
@@ -61,7 +49,7 @@ def test_gradients_are_central_differences(kind, activation, untied):
 
     grad_x = backward(factors)
     for array, gradient in [(x, grad_x), *((p.value, p.grad) for p in layer.parameters())]:
-        np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(gradient, numerical(loss, array, 1e-6), rtol=1e-6, atol=1e-8)
 
 
 def test_gradients_add_up():

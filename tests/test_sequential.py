@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from differences import numerical
 from strategies import integers
-from test_layers import numeric_gradient
 
 import fastconv
 from fastconv import Conv1d, Conv2d, ConvTranspose2d, Sequential
@@ -186,7 +186,7 @@ def test_gradients_are_central_differences():
     grad_x = backward(factors)
     assert len(net.parameters()) == 7
     for array, gradient in [(x, grad_x), *((p.value, p.grad) for p in net.parameters())]:
-        np.testing.assert_allclose(gradient, numeric_gradient(loss, array), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(gradient, numerical(loss, array, 1e-6), rtol=1e-6, atol=1e-8)
 
 
 def test_a_function_without_its_derivative_stops_it_before_anything_is_computed():
