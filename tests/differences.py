@@ -1,6 +1,14 @@
-"""Central differences, which exact gradients are held against."""
+"""What gradients are held against: others, and central differences."""
 
 import numpy as np
+
+
+def assert_equal(gradients, expected):
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        assert (gradient is None) == (wanted is None)
+        if wanted is not None:
+            assert gradient.dtype == wanted.dtype
+            np.testing.assert_array_equal(gradient, wanted)
 
 
 def numerical(function, array, step):
