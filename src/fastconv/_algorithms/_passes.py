@@ -145,17 +145,17 @@ class Factor:
 class Pass(NamedTuple):
     """One of the passes: the axes of its taps, along w (pads, outputs), and whether what comes after is done in it."""
 
-    axes: slice
+    axes: tuple
     w: tuple
     finishes: bool = False
 
 
-DOWN = Pass(slice(0, 2), ((0, 0), None))
+DOWN = Pass((0, 1), ((0, 0), None))
 
 
 def _along(geometry):
     """The second pass."""
-    return Pass(slice(2, 3), (geometry.pads[2], geometry.out[2]) if _whole_rows(geometry) else ((0, 0), None))
+    return Pass((2,), (geometry.pads[2], geometry.out[2]) if _whole_rows(geometry) else ((0, 0), None))
 
 
 def _whole_rows(geometry):
@@ -168,7 +168,7 @@ def _convolution(convolution, one, shape):
     """What a pass is, over arrays of this shape."""
 
     def along(values, other):
-        return tuple(value if axis in range(3)[one.axes] else other for axis, value in enumerate(values))
+        return tuple(value if axis in one.axes else other for axis, value in enumerate(values))
 
     pads, outputs = one.w
     channels = convolution.out_channels // convolution.groups
