@@ -13,10 +13,10 @@ WORTH_SKIPPING = 0.95  # of the products, where more are left it takes longer to
 
 
 class Tables(list):
-    """Keeps the index tables alive whose addresses a job holds."""
+    """Keeps the index tables alive whose addresses a job holds; they go on as far as the kernels look ahead."""
 
     def __call__(self, values):
-        self.append(np.ascontiguousarray(values, np.int64))
+        self.append(np.pad(np.asarray(values, np.int64), (0, _isa.kernels.TABLES_AHEAD)))
         return self[-1].ctypes.data
 
 
@@ -147,8 +147,9 @@ def _axis(line, block, run, tables):
 
 
 def _to_output(layout, shape, tiling):
-    """Whether whole tiles may be summed where the output is to lie: in one chain, with nothing to add but a bias."""
-    if shape.chains > 1 or layout.add or (layout.bias and any(layout.bias[1:])):
+    """Whether whole tiles may be stored where the output is to lie: rows in one chain, with nothing to add but a bias."""
+    in_rows = tiling.kind.row_wise or tiling.kind.channelwise
+    if (in_rows and shape.chains > 1) or layout.add or (layout.bias and any(layout.bias[1:])):
         return False
     return shape.lines[2].y == 1 if tiling.lanes_are_pixels else tiling.kind.channelwise and shape.y_o == 1
 

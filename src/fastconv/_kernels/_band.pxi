@@ -39,6 +39,7 @@ cdef struct Band:
     bint first              # the sums hold nothing yet
     int64_t row_step        # elements from one image row of sums to the next,
     int64_t channel_step    # and from one channel's to the next's
+    int64_t ahead           # to the sums of the next channels, if those lie in the output
     bint placed             # rows are read in the input itself, which has zeros around it:
     int64_t top             # the band's first row and column in it
     int64_t left
@@ -418,11 +419,17 @@ cdef inline void add_strips(
     cdef int64_t strip, w
     cdef bint more
     cdef vector* band_sums
-    cdef int i, v
+    cdef int i, v, o
     for strip in range(first, first + count):
         w = start_of(strips, strip) * lanes
         band_sums = <vector*> (<real*> sums + w)
         more = not band.first
+        if O > 1 and band.ahead:
+            for o in range(O):
+                expect_rows(
+                    <uintptr_t> (<real*> band_sums + band.ahead + o * band.channel_step),
+                    R, band.row_step * sizeof(real), V * sizeof(vector),
+                )
         for i in range(R * O):
             for v in range(V):
                 broadcast(total[i][v], 0)

@@ -41,6 +41,7 @@ cdef void forward(const Job* job, int64_t item, real* workspace, vector* sums) n
 
 cdef void convolve_block(const Job* job, const Block* block, real* workspace, vector* sums) noexcept nogil:
     cdef Chain chain
+    cdef Coming coming
     cdef const real* x
     cdef const real* base
     cdef const int64_t* rows
@@ -59,12 +60,16 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
         rows = <const int64_t*> job.staged_rows
         chain.row = job.row
 
+    coming.pieces = 0
     channel = 0
     while channel < job.c:
         channels = bounded(job.c - channel, 0, job.chunk_channels)
         base = x + channel * job.x_c
         if not placed:
             stage(job, block, base, channels, <vector*> workspace)
+            expect_block(
+                job, block, base + channels * job.x_c, bounded(job.c - channel - channels, 0, channels), &coming
+            )
             base = workspace
         tap = 0
         while tap < job.taps:
@@ -79,7 +84,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
             if job.band:
                 bands(job, block, &chain, base, <const real*> workspace, sums)
             else:
-                tiles(job, block, &chain, base, workspace + job.panel_at, sums)
+                tiles(job, block, &chain, &coming, base, workspace + job.panel_at, sums)
             tap += length
         channel += job.chunk_channels
 
@@ -183,6 +188,7 @@ cdef void bands_of_group(
             strips.width = tile.width if tile.in_output else tile.row
             band.row_step = tile.step
             band.channel_step = tile.channel_step
+            band.ahead = job.channel_tile * tile.channel_step if tile.in_output else 0
             multiply_band(
                 band, strips, job.channel_tile,
                 <const real*> job.weight

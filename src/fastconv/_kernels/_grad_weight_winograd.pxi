@@ -22,8 +22,9 @@ cdef void winograd_products(
     cdef const real* g_values = columns + job.products_at
     cdef real* kept = <real*> sums
     cdef int64_t t, i, k, first, length
+    cdef vector* total
     cdef int64_t x_steps[CHAIN]
-    cdef int64_t g_rows[CHAIN]
+    cdef int64_t g_rows[CHAIN + AHEAD]
     if job.axis[1].points == 1:
         transform_operands(1, 6, job, block, task, columns, sums)
     elif job.axis[2].points == 1:
@@ -33,6 +34,8 @@ cdef void winograd_products(
     for k in range(tiles):
         x_steps[k] = k * job.pitch
         g_rows[k] = k * width
+    for k in range(tiles, tiles + AHEAD):
+        g_rows[k] = 0
     for t in range(wide):
         for i in range(planes):
             first = 0
@@ -40,12 +43,12 @@ cdef void winograd_products(
                 k = 0
                 while k < tiles:
                     length = bounded(tiles - k, 0, SHORT)
+                    total = <vector*> (kept + (t * planes + i) * job.row_pitch + first * width)
                     tile[real, vector](
                         bounded(task.c - first, 0, job.tile_rows), 2,
                         x_values + i * job.value_pitch + first, x_steps + k,
                         g_values + (t * points + i % points) * job.value_panel, g_rows + k,
-                        length, <vector*> (kept + (t * planes + i) * job.row_pitch + first * width), width,
-                        task.first and k == 0,
+                        length, total, width, task.first and k == 0, total, width, NULL,
                     )
                     k += length
                 first += job.tile_rows

@@ -21,6 +21,26 @@ cdef struct Block:
     int64_t count[3]
 
 
+cdef struct Coming:
+    # Memory that is read after the block, or part of a block, at hand: pieces of so many bytes
+    uintptr_t piece
+    int64_t bytes
+    int64_t pitch
+    int64_t pieces
+    int64_t at
+
+
+cdef inline const char* next_lines(Coming* coming, int64_t lines) noexcept nogil:
+    """The next so many lines of it; the last ones of a piece may lie behind."""
+    cdef const char* start = <const char*> coming.piece + coming.at
+    coming.at += lines * LINE
+    if coming.at >= coming.bytes:
+        coming.at = 0
+        coming.piece += coming.pitch
+        coming.pieces -= 1
+    return start
+
+
 cdef inline int64_t source_of(const Axis* axis, int64_t padded) noexcept nogil:
     """Input position of a padded position; -1 is the constant."""
     cdef int64_t position = padded - axis.before
@@ -121,6 +141,21 @@ cdef inline void stage_row(const Job* job, const Run* columns, const real* row, 
             to[a] = border(job, w, row, columns.origin + a * w.step)
         for a in range(columns.high, columns.count):
             to[a] = border(job, w, row, columns.origin + a * w.step)
+
+
+cdef inline void expect_block(
+    const Job* job, const Block* block, const real* source, int64_t channels, Coming* coming
+) noexcept nogil:
+    """What `stage` is going to read, if those are rows of one plane for each channel."""
+    cdef const Axis* h = &job.axis[1]
+    cdef int64_t first = block.first[1] * h.stride - h.before
+    cdef int64_t last = bounded(first + (block.count[1] - 1) * h.stride + h.last_tap, 0, h.size - 1)
+    first = bounded(first, 0, h.size - 1)
+    coming.pieces = channels if job.axis[0].staged == 1 and job.axis[2].x == 1 and h.x > 0 else 0
+    coming.piece = <uintptr_t> (source + first * h.x)
+    coming.bytes = ((last - first) * h.x + job.axis[2].size) * sizeof(real)
+    coming.pitch = job.x_c * sizeof(real)
+    coming.at = 0
 
 
 cdef inline int64_t steps(int64_t distance, int64_t stride) noexcept nogil:

@@ -44,6 +44,9 @@ cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, P
                 panel.rows[k] = whole.rows[c * job.taps + live[i]]
                 panel.weights[k] = whole.weights[c * job.taps + live[i]]
                 k += 1
+        for i in range(k, k + AHEAD):
+            panel.rows[i] = 0
+            panel.weights[i] = 0
         panel.chain.rows = panel.rows
         panel.chain.weights = panel.weights
         panel.chain.length = k
@@ -65,13 +68,26 @@ cdef void place(
     tile.wanted = job.tile_lanes
     tile.vectors = job.tile_lanes // lanes
     panel.chain = chain[0]
-    panel.in_output = job.to_output and next_piece(tile, &lane, &h, &w) == job.tile_lanes
+    panel.in_output = job.to_output and pixels == job.tile_lanes
+    if panel.in_output:
+        panel.in_output = next_piece(tile, &lane, &h, &w) == job.tile_lanes or (
+            row == tile.width and job.axis[1].y == row * job.axis[2].y
+        )
     if panel.in_output:
         panel.output = block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
 
 
+cdef inline const real* weights_of(
+    const real* weight, const Job* job, const Block* block, const Chain* chain, int64_t tile
+) noexcept nogil:
+    """What a channel tile of the block has for a chain."""
+    cdef int64_t place = block.group * job.channel_tiles + block.tile + tile
+    return weight + (place * job.c * job.taps + chain.product) * job.channel_tile
+
+
 cdef void tiles(
-    const Job* job, const Block* block, const Chain* whole, const real* base, real* packed, vector* sums
+    const Job* job, const Block* block, const Chain* whole, Coming* coming, const real* base, real* packed,
+    vector* sums,
 ) noexcept nogil:
     """Tiles of pixels × channels, pixels flattened across the rows of the block (packed) or as they lie."""
     cdef Panel panels[PANELS]
@@ -79,7 +95,11 @@ cdef void tiles(
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t row = whole.row if block.count[1] > 1 and not job.packed else block.count[2]
     cdef int64_t total = (block.count[1] - 1) * row + block.count[2]
+    cdef int64_t size = whole.length * job.channel_tile * sizeof(real)
     cdef int64_t pixel = 0, slot = 0, count, t, p
+    cdef const real* weight
+    cdef const char* after
+    cdef const char* ahead
     while pixel < total:
         count = 0
         while count < PANELS and pixel < total:
@@ -96,56 +116,58 @@ cdef void tiles(
             pack(job, base, panels, count, packed, sums)
         # The weights of a tile stay in cache, and each row of the output is written for a while
         for t in range(block.tiles):
+            weight = weights_of(<const real*> job.weight, job, block, whole, t)
+            after = <const char*> weights_of(
+                <const real*> job.weight, job, block, whole, t + 1 if t + 1 < block.tiles else 0
+            )
             for p in range(count):
+                ahead = <const char*> weight
+                if p * whole.length * LINE < size:
+                    ahead = after + p * whole.length * LINE
+                elif coming.pieces:
+                    ahead = next_lines(coming, whole.length)
                 multiply(
-                    job, block, &panels[p], <const real*> panels[p].pixels, block.tile + t, sums, slot + t * count + p
+                    job, block, &panels[p], <const real*> panels[p].pixels, block.tile + t, weight, ahead,
+                    sums, slot + t * count + p,
                 )
         slot += count * block.tiles
 
 
-cdef inline void expect_rows(uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes) noexcept nogil:
-    """Bring what a tile is going to write into cache, meanwhile."""
-    cdef int64_t i, at
-    for i in range(rows):
-        at = 0
-        while at < bytes:
-            prefetch_written(<const char*> start + i * pitch + at)
-            at += LINE
-
-
 cdef inline void multiply(
-    const Job* job, const Block* block, Panel* panel, const real* pixels, int64_t channel_tile,
-    vector* sums, int64_t slot,
+    const Job* job, const Block* block, Panel* panel, const real* pixels, int64_t channel_tile, const real* weight,
+    const char* ahead, vector* sums, int64_t slot,
 ) noexcept nogil:
-    """Add one chain to one tile, and finish the tile after its last chain."""
+    """Add one chain to one tile, and finish the tile after its last chain, which may store it in the output."""
     cdef const Chain* chain = &panel.chain
     cdef Tile* piece = &panel.tile
+    cdef int64_t step = piece.vectors * sizeof(vector) // sizeof(real)
+    cdef vector* target
     cdef const int64_t* rows = <const int64_t*> job.panel_rows if job.packed else chain.rows
-    cdef const real* weight = <const real*> job.weight + (
-        (block.group * job.channel_tiles + channel_tile) * job.c * job.taps + chain.product
-    ) * job.channel_tile
+    cdef const int64_t* weights = chain.weights
+    if job.packed and chain.rows != panel.rows:
+        rows = weights = NULL
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
     piece.in_output = panel.in_output and piece.channels == job.channel_tile
-    if piece.in_output:
+    if not (chain.first and chain.last):
+        sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+    piece.step = step
+    target = sums
+    if piece.in_output and chain.last:
         piece.step = job.y_o
-        sums = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
-        expect_rows(<uintptr_t> sums, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real))
-    else:
-        piece.step = piece.vectors * sizeof(vector) // sizeof(real)
-        if not (chain.first and chain.last):
-            sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+        target = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
+        expect_rows(<uintptr_t> target, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real))
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
     if job.lanes_are_pixels:
         tile(
-            job.tile_rows, piece.vectors, weight, chain.weights, pixels, rows,
-            chain.length, sums, piece.step, chain.first,
+            job.tile_rows, piece.vectors, weight, weights, pixels, rows,
+            chain.length, sums, step, chain.first, target, piece.step, ahead,
         )
     else:
         tile(
-            job.tile_rows, piece.vectors, pixels, rows, weight, chain.weights,
-            chain.length, sums, piece.step, chain.first,
+            job.tile_rows, piece.vectors, pixels, rows, weight, weights,
+            chain.length, sums, step, chain.first, target, piece.step, ahead,
         )
     if chain.last and (not piece.in_output or job.bias or job.activation):
-        finish(job, block, piece, <real*> sums, sums)
+        finish(job, block, piece, <real*> target, target)

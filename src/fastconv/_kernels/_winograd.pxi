@@ -268,9 +268,11 @@ cdef void multiply_points(
 ) noexcept nogil:
     """For each point: (channel tiles, products) × (products, panels); what the vectors run along stays in cache."""
     cdef int64_t points = job.axis[1].points * job.axis[2].points
-    cdef int64_t size = job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
+    cdef int64_t size = job.products * job.channel_tile
     cdef const real* weights
-    cdef int64_t point, outer, inner, outers, inners
+    cdef const char* ahead
+    cdef int64_t point, outer, inner, outers, inners, t, p, after, part
     outers, inners = (panels, count) if job.lanes_are_pixels else (count, panels)
     for point in range(points):
         weights = <const real*> job.transformed + first * job.products * job.channel_tile + (
@@ -278,36 +280,45 @@ cdef void multiply_points(
         ) * job.weights_plane
         for outer in range(outers):
             for inner in range(inners):
-                if job.lanes_are_pixels:
-                    multiply_tile(
-                        job, weights + inner * job.products * job.channel_tile, values + outer * job.value_panel,
-                        products + ((inner * panels + outer) * points + point) * size,
-                    )
-                else:
-                    multiply_tile(
-                        job, weights + outer * job.products * job.channel_tile, values + inner * job.value_panel,
-                        products + ((outer * panels + inner) * points + point) * size,
-                    )
+                t = inner if job.lanes_are_pixels else outer
+                p = outer if job.lanes_are_pixels else inner
+                # the weights of the next tile: those of one panel after the other, or a part with each panel
+                after = size if t + 1 < count else job.weights_plane - t * size
+                part = 0 if job.lanes_are_pixels else p * job.products * LINE
+                ahead = <const char*> (weights + t * size)
+                if part < size * <int64_t> sizeof(real):
+                    ahead += after * <int64_t> sizeof(real) + part
+                multiply_tile(
+                    job, weights + t * size, values + p * job.value_panel, ahead,
+                    products + ((t * panels + p) * points + point) * job.tile_rows * vectors,
+                )
         values += job.value_pitch
 
 
-cdef inline void multiply_tile(const Job* job, const real* weights, const real* panel, vector* sums) noexcept nogil:
+cdef inline void multiply_tile(
+    const Job* job, const real* weights, const real* panel, const char* ahead, vector* sums
+) noexcept nogil:
     """Chain after chain."""
     cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef int64_t step = job.chunk_products // job.axis[0].kernel * job.axis[0].staged * job.pixel_tile
+    cdef const int64_t* rows = <const int64_t*> job.value_rows
+    cdef const int64_t* places = <const int64_t*> job.value_weights
     cdef int64_t k = 0, length
+    if job.axis[0].staged == 1:
+        rows = places = NULL
     while k < job.products:
         length = bounded(job.products - k, 0, job.chunk_products)
         if job.lanes_are_pixels:
             tile(
-                job.tile_rows, vectors, weights, <const int64_t*> job.value_weights,
-                panel, <const int64_t*> job.value_rows, length, sums, job.tile_lanes, k == 0,
+                job.tile_rows, vectors, weights, places, panel, rows, length,
+                sums, job.tile_lanes, k == 0, sums, job.tile_lanes, ahead,
             )
         else:
             tile(
-                job.tile_rows, vectors, panel, <const int64_t*> job.value_rows,
-                weights, <const int64_t*> job.value_weights, length, sums, job.tile_lanes, k == 0,
+                job.tile_rows, vectors, panel, rows, weights, places, length,
+                sums, job.tile_lanes, k == 0, sums, job.tile_lanes, ahead,
             )
+        ahead += length * LINE
         weights += length * job.channel_tile
         panel += step
         k += length
