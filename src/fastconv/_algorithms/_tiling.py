@@ -20,16 +20,15 @@ SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
-PRODUCT = 1.0  # of a tile of pixels × channels, whose operands come from the second-level cache now and then
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
 FAR_ROW = 25.0  # or to one in a page of its own
 PAGE = 4096  # bytes
-NEAR_ROWS = 24  # that are kept from one tile to the next
+NEAR_ROWS = 64  # that are kept from one tile to the next
 READ_VECTOR = 1.0  # fetching one vector of input that is read where it is
 STAGE_VECTOR = 2.0  # copying one vector of input
 STAGE_ELEMENT = 1.5  # gathering one element that does not lie beside its neighbour
-STAGE_ROW = 12.0  # finding a row and its borders
+STAGE_ROW = 30.0  # finding a row and its borders
 PACK_PIECE = 5.0  # starting a piece of a panel's row
 PACK_VECTOR = 2.5  # copying one vector of it
 STORE_VECTOR = 2.0  # finishing one vector of output
@@ -40,10 +39,12 @@ TILE = 25.0  # starting a tile
 ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
 LINE = 64  # bytes
-# Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next
+# Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next,
 FAR_LINES = ((1 << 20, 9.0), (12 << 20, 13.0))
-NEAR_OUTPUT = 2 << 20  # bytes of an output that a cache keeps,
-FAR_ELEMENT = 8.0  # and storing an element of another one besides, if its neighbours lie in other vectors
+EXPOSED = 0.25  # of which this part is not hidden behind the multiply-adds
+NEAR_IMAGE = 2 << 20  # bytes of an input or output that a cache keeps;
+FAR_PLANE = 450.0  # coming, with a block, to a plane of another one,
+FAR_ELEMENT = 8.0  # and storing an element there, if its neighbours lie in other vectors
 WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
@@ -246,8 +247,9 @@ def _block_cost(shape, tiling):
         piece = PACK_PIECE + PACK_VECTOR * ceil(tiling.pixel_tile / width)
         pack = shape.c * shape.taps * pixel_tiles * pieces * piece
     excess = max(1.0, workspace(shape, tiling).total * shape.itemsize / WORKSPACE)
-    beside = BLOCK / block_groups(shape, tiling) + fetch_cost(shape, tiling, 1)
-    return beside + _stage_cost(shape, tiling, stage, width) + pack + tiles * excess
+    beside = BLOCK / block_groups(shape, tiling) + visit_cost(shape, tiling, stage)
+    products = products_cost(shape, tiling, 1, tiles * excess)
+    return beside + _stage_cost(shape, tiling, stage, width) + pack + products
 
 
 def _way(shape, tiling, vectors):
@@ -255,19 +257,34 @@ def _way(shape, tiling, vectors):
     if tiling.kind.row_wise or tiling.kind.channelwise:
         return 0
     if tiling.kind.packed:
-        return PRODUCT
-    shift = PRODUCT + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
-    if shape.chunk.channels <= NEAR_ROWS:
+        return 0
+    shift = 1 + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
+    rows = shape.chunk.channels * prod(line.kernel for line in shape.lines[:2]) * len(tiling.stage(shape.lines).w.counts)
+    if rows <= NEAR_ROWS:
         return shift
     placed = shape.read_in_place or in_place(shape, tiling)
     return shift + (FAR_ROW if placed and abs(shape.x_c) * shape.itemsize >= PAGE else MANY_ROWS)
 
 
-def fetch_cost(shape, tiling, factor):
-    """Of weights that no cache holds; they are `factor` times as many as the convolution has."""
+def products_cost(shape, tiling, factor, multiply):
+    """Of multiplying, for which weights are fetched; they are `factor` times as many as the convolution has."""
     weights = factor * shape.o * shape.c * shape.taps * shape.itemsize
     share = tiling.block_tiles * tiling.channel_tile / shape.o
-    return share * sum(max(0, weights - near) / LINE * cost for near, cost in FAR_LINES)
+    fetch = share * sum(max(0, weights - near) / LINE * cost for near, cost in FAR_LINES)
+    return max(multiply, fetch) + EXPOSED * fetch
+
+
+def visit_cost(shape, tiling, stage):
+    """Of coming to the planes that a block reads, and to those that it writes."""
+    outputs = min(shape.o, tiling.block_tiles * tiling.channel_tile)
+    read = shape.c * stage.d.staged if is_far(shape, shape.groups * shape.c, "size") else 0
+    written = outputs * tiling.block[0] if is_far(shape, shape.groups * shape.o, "out") else 0
+    return FAR_PLANE * (read + written)
+
+
+def is_far(shape, channels, extent):
+    """Whether so many channels of one image are more than a cache keeps; `extent`: "size" or "out"."""
+    return channels * prod(getattr(line, extent) for line in shape.lines) * shape.itemsize > NEAR_IMAGE
 
 
 def _store_cost(shape, tiling, stage, width):
@@ -275,7 +292,7 @@ def _store_cost(shape, tiling, stage, width):
     outputs = tiling.tile_rows * tiling.tile_lanes
     if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
         turned = (shape.y_o if tiling.lanes_are_pixels else shape.lines[2].y) == 1
-        far = shape.o * prod(line.out for line in shape.lines) * shape.itemsize > NEAR_OUTPUT
+        far = is_far(shape, shape.o, "out")
         return ((STORE_TURNED if turned else STORE_ELEMENT) + (FAR_ELEMENT if far else 0)) * outputs
     if tiling.kind.row_wise and shape.chains == 1:
         return 0  # summed where the output is to lie

@@ -25,8 +25,9 @@ from ._tiling import (
     STAGE_VECTOR,
     TILE,
     Tiling,
-    fetch_cost,
     in_place,
+    products_cost,
+    visit_cost,
     workspace,
 )
 
@@ -256,14 +257,15 @@ def winograd_job(geometry, layout, shape, cut, tables):
 
 # Costs beside the multiply-adds, in the unit of `_tiling`, counted on an AVX-512 core
 ROW_POINT = 6.0  # transforming a vector of tiles along w, for each point
-COLUMN_POINT = 3.0  # along h
-BACK_POINT = 4.0  # the way back, for each product
-PANEL = 400.0  # starting it for one panel and channel tile,
-FINISH = 250.0  # and for each row of its tiles
-CLASH = 1.0  # storing one element whose neighbours in the other channels fall on the same lines of the cache
-PAGE = 4096  # bytes, at whose multiples they do
+COLUMN_POINT = 11.0  # along h, and storing it where the products want it
+PANEL = 400.0  # the way back, for one panel and channel tile,
+FINISH = 250.0  # each row of its tiles,
+OUTPUT = 36.0  # and each vector of outputs;
+TURNED = 1.0  # storing one element, if its neighbours lie in other vectors
+MULTIPLY = 1.12  # a multiply-add, over one of `_tiling`: chains are short, and operands come from farther off
+CACHE = 4 << 20  # bytes of working memory; what is more takes that much longer
 TRANSFORM_WEIGHT = 3.0  # making one transformed weight
-WORTH = 1.45  # the cost of direct sums over that of Winograd, from which on it is chosen: some caches favour those
+WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
 START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
 NEARLY = 1.02  # what smaller blocks may cost, over the cheapest
 MOST_TILES = (16, 32, 64, 128)  # of a block
@@ -352,8 +354,11 @@ def _block_cost(shape, cut):
     steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, 4)
     chains = ceil(shape.c / max(1, _isa.kernels.TRANSFORMED_CHAIN // depth))
     multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
-    back = tiling.tile_rows * vectors * (points + h.outputs * w.outputs) * BACK_POINT + PANEL + h.outputs * FINISH
-    if not tiling.lanes_are_pixels and shape.lines[2].y == 1 and shape.y_o * shape.itemsize % PAGE == 0:
-        back += CLASH * tiling.tile_rows * tiling.tile_lanes * h.outputs * w.outputs
-    fetch = fetch_cost(shape, tiling, points / prod(form.taps for form in cut.forms))
-    return BLOCK + fetch + staging + rows + columns + tiling.block[0] * panels * tiling.block_tiles * (multiply + back)
+    outputs = tiling.tile_rows * tiling.tile_lanes * h.outputs * w.outputs
+    back = PANEL + FINISH * h.outputs + OUTPUT * outputs / lanes
+    if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
+        back += TURNED * outputs
+    tiles = tiling.block[0] * panels * tiling.block_tiles
+    products = products_cost(shape, tiling, points / prod(form.taps for form in cut.forms), MULTIPLY * multiply * tiles)
+    cost = BLOCK + visit_cost(shape, tiling, stage) + staging + rows + columns + products + back * tiles
+    return cost * max(1.0, parts_of(shape, cut).total * shape.itemsize / CACHE)
