@@ -13,12 +13,12 @@ from . import _driver, _isa
 from ._algorithms._cuts import cheapest_cut, items
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
-from ._algorithms._tiled import SERIAL_FLOPS, skips_padding
+from ._algorithms._tiled import skips_padding
 from ._cache import Bounded
 from ._layout import Layout
 from ._sums import CHAIN
 from ._tasks import is_large
-from ._threads import get_num_threads
+from ._threads import SERIAL_FLOPS, get_num_threads
 
 SLACK = 4 * VECTOR  # whole vectors are written behind what is staged
 

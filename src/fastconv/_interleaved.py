@@ -11,8 +11,8 @@ from . import _driver, _isa
 from ._algorithms import DIRECT
 from ._algorithms._jobs import job_of
 from ._algorithms._lines import balanced
-from ._algorithms._tiled import SERIAL_FLOPS
 from ._layout import Layout
+from ._threads import SERIAL_FLOPS
 
 BLOCK = 1 << 13  # elements of the output in an item of work, or a row
 

@@ -5,18 +5,19 @@ is copied for each tap. ``im2col`` (implicit GEMM) has the tiles for many channe
 panel, flattened across rows, or reads them shifted where that is cheaper. Both give the same bits.
 """
 
+from functools import partial
 from itertools import accumulate
 from math import prod
 from operator import mul
 
 from .. import _driver, _isa
 from .._layout import Layout
+from .._threads import SERIAL
 from ._jobs import Tables, job
 from ._lines import lines
 from ._tiling import SECONDS, Shape, cheapest
 
 PACK_WEIGHT = 1.0  # packing one weight, in the unit of `_tiling`
-SERIAL_FLOPS = 500_000  # below, waking other threads costs more than they save
 
 
 class Tiled:
@@ -30,7 +31,7 @@ class Tiled:
 
     def cost(self, geometry, threads):
         """Of contiguous arrays."""
-        return cheapest(shape_of(geometry, contiguous_layout(geometry), threads), self.name).cost
+        return self.shared(geometry, contiguous_layout(geometry), threads)[1].cost
 
     def packing_cost(self, geometry):
         return prod(geometry.convolution.weight_shape) * PACK_WEIGHT * SECONDS
@@ -42,24 +43,35 @@ class Tiled:
             weight = weight.swapaxes(0, 1)
         return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
 
+    def shared(self, geometry, layout, threads):
+        return shared(shape_of(geometry, layout, threads), partial(cheapest, algorithm=self.name))
+
     def task(self, geometry, layout, threads):
-        shape = shape_of(geometry, layout, threads)
-        tiling = cheapest(shape, self.name)
+        shape, tiling = self.shared(geometry, layout, threads)
         shape = shape.seen_as(tiling.kind)
         tables = Tables()
         fields, elements = job(geometry, layout, shape, tiling, tables)
         packing = shape.groups, tiling.channel_tile, shape.dtype
-        return task_of(_isa.kernels.FORWARD, geometry, threads, fields, elements, tables, packing, tiling.name)
+        return task_of(_isa.kernels.FORWARD, geometry, shape.threads, fields, elements, tables, packing, tiling.name)
+
+
+def shared(shape, cheapest):
+    """The shape and its cheapest cut, for one thread if that does not take long."""
+    alone = shape._replace(threads=1)
+    cut = cheapest(alone)
+    if shape.threads == 1 or cut.cost < SERIAL:
+        return alone, cut
+    return shape, cheapest(shape)
 
 
 def task_of(functions, geometry, threads, fields, elements, tables, packing, kernel):
-    """The task of a job, on one thread if it is small; `functions` are the block functions by type."""
+    """The task of a job; `functions` are the block functions by type."""
     dtype = geometry.convolution.dtype
     return _driver.Task(
         functions[dtype.name],
         fields,
         keep=tables,
-        threads=threads if geometry.flops > SERIAL_FLOPS else 1,
+        threads=threads,
         workspace_bytes=elements * dtype.itemsize,
         flops=geometry.flops,
         packing=packing,

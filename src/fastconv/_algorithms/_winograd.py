@@ -15,7 +15,7 @@ import numpy as np
 from .. import _isa
 from ._jobs import Tables, job
 from ._lines import VECTOR, Line, balanced
-from ._tiled import DIRECT, contiguous_layout, shape_of, task_of
+from ._tiled import DIRECT, contiguous_layout, shape_of, shared, task_of
 from ._tiles import PACKED, Size, even_rows
 from ._tiling import (
     BLOCK,
@@ -117,13 +117,13 @@ class Winograd:
         return packed
 
     def task(self, geometry, layout, threads):
-        shape = _shape(geometry, layout, threads)
-        # for strides must not change bits
-        cut = best(_shape(geometry, contiguous_layout(geometry), threads))
+        # of contiguous arrays: strides must not change bits
+        contiguous, cut = shared(_shape(geometry, contiguous_layout(geometry), threads), best)
+        shape = _shape(geometry, layout, contiguous.threads)
         tables = Tables()
         fields, elements = winograd_job(geometry, layout, shape, cut, tables)
         packing = shape.groups, cut.tiling.channel_tile, shape.dtype, cut.forms
-        return task_of(_isa.kernels.WINOGRAD, geometry, threads, fields, elements, tables, packing, cut.name)
+        return task_of(_isa.kernels.WINOGRAD, geometry, shape.threads, fields, elements, tables, packing, cut.name)
 
 
 WINOGRAD = Winograd()
