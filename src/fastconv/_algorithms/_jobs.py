@@ -13,10 +13,10 @@ WORTH_SKIPPING = 0.95  # of the products, where more are left it takes longer to
 
 
 class Tables(list):
-    """Keeps the index tables alive whose addresses a job holds; they go on as far as the kernels look ahead."""
+    """Keeps the index tables alive whose addresses a job holds."""
 
     def __call__(self, values):
-        self.append(np.pad(np.asarray(values, np.int64), (0, _isa.kernels.TABLES_AHEAD)))
+        self.append(np.ascontiguousarray(values, np.int64))
         return self[-1].ctypes.data
 
 

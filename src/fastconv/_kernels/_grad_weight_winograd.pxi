@@ -22,9 +22,10 @@ cdef void winograd_products(
     cdef const real* g_values = columns + job.products_at
     cdef real* kept = <real*> sums
     cdef int64_t t, i, k, first, length
+    cdef const real* operands
     cdef vector* total
     cdef int64_t x_steps[CHAIN]
-    cdef int64_t g_rows[CHAIN + AHEAD]
+    cdef int64_t g_rows[CHAIN]
     if job.axis[1].points == 1:
         transform_operands(1, 6, job, block, task, columns, sums)
     elif job.axis[2].points == 1:
@@ -34,8 +35,6 @@ cdef void winograd_products(
     for k in range(tiles):
         x_steps[k] = k * job.pitch
         g_rows[k] = k * width
-    for k in range(tiles, tiles + AHEAD):
-        g_rows[k] = 0
     for t in range(wide):
         for i in range(planes):
             first = 0
@@ -43,12 +42,13 @@ cdef void winograd_products(
                 k = 0
                 while k < tiles:
                     length = bounded(tiles - k, 0, SHORT)
+                    operands = g_values + (t * points + i % points) * job.value_panel
                     total = <vector*> (kept + (t * planes + i) * job.row_pitch + first * width)
                     tile[real, vector](
                         bounded(task.c - first, 0, job.tile_rows), 2,
                         x_values + i * job.value_pitch + first, x_steps + k,
-                        g_values + (t * points + i % points) * job.value_panel, g_rows + k,
-                        length, total, width, task.first and k == 0, total, width, NULL,
+                        operands, g_rows + k, length, total, width, task.first and k == 0, total, width,
+                        <const char*> operands,
                     )
                     k += length
                 first += job.tile_rows

@@ -29,12 +29,10 @@ cdef extern from "vector.h" nogil:
         MOST_LANES
         PANELS
         LINE
-        AHEAD
         SQUARE
         CHAIN
         CHANNELWISE_PIXELS
         SPECTRA
-    void prefetch(const void* address)
     void prefetch_far(const void* address)
     void prefetch_written(const void* address)
     void forget_loads()
@@ -176,7 +174,6 @@ cdef block_function _grad_weight_float64 = grad_weight_float64
 
 LANES = {"float32": BYTES // 4, "float64": BYTES // 8}
 LONGEST_CHAIN = CHAIN
-TABLES_AHEAD = AHEAD
 TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
 MOST_PANELS = PANELS

@@ -23,7 +23,7 @@ cdef void outer_products(
     cdef real* g_columns = columns + job.g_columns_at
     cdef bint fresh = task.first
     cdef int64_t x_steps[CHAIN]
-    cdef int64_t g_rows[CHAIN + AHEAD]
+    cdef int64_t g_rows[CHAIN]
     if task.x_plane and task.x_c:
         transpose[real, vector](x, task.x_c, task.c, task.x_plane, columns, job.pitch, sums)
     elif task.x_c:  # read in place: rows of it
@@ -49,8 +49,6 @@ cdef void outer_products(
             w = first + k - h * block.count[2]
             x_steps[k] = (h * job.row + w) * job.pitch
             g_rows[k] = (first + k) * width
-        for k in range(length, length + AHEAD):
-            g_rows[k] = 0
         for t in range(tiles):
             add_tiles(
                 job, block, columns, x_steps, g_columns + t * positions * width, g_rows, length,
@@ -88,7 +86,7 @@ cdef inline void add_tiles(
         else:
             tile[real, vector](
                 m, 2, factors + (<const int64_t*> job.tile_factors)[i], steps, operands, rows, length,
-                <vector*> kept, width, fresh, <vector*> kept, width, NULL,
+                <vector*> kept, width, fresh, <vector*> kept, width, <const char*> operands,
             )
         kept += m * width
 

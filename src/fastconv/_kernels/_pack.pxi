@@ -12,8 +12,8 @@ cdef struct Panel:
     uintptr_t pixels
     bint in_output          # they are one piece of the output, where whole tiles may be summed,
     int64_t output          # and this is its offset
-    int64_t rows[CHAIN + AHEAD]     # the chain's, where it leaves products out
-    int64_t weights[CHAIN + AHEAD]
+    int64_t rows[CHAIN]     # the chain's, where it leaves products out
+    int64_t weights[CHAIN]
 
 
 cdef void pack(

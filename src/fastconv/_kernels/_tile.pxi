@@ -6,7 +6,7 @@ Either side may be the weights; the pixels are packed, or where they lie. Where 
 tables: steps[k] = k * rows of the tile, rows[k] = k * lanes.
 The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place.
 
-Meanwhile the cache takes in what comes next, a line for each product: from `ahead` on, or the operands themselves.
+Meanwhile the cache takes in what comes next, a line for each product: from `ahead` on.
 """
 
 
@@ -29,7 +29,6 @@ cdef inline void tile_of(
     int64_t target_step, const char* ahead,
 ) noexcept nogil:
     """Chain after chain: one in a call, but gcc keeps the whole tile in registers only inside of a loop."""
-    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef vector total[ROWS][STRIP1]
     cdef vector operand[STRIP1]
     cdef const vector* source = <const vector*> operands
@@ -42,15 +41,11 @@ cdef inline void tile_of(
             for v in range(vectors):
                 broadcast(total[i][v], 0)
         while k < stop:
-            if packed:
-                prefetch_far(ahead)
-                ahead += LINE
-            else:
+            prefetch_far(ahead)
+            ahead += LINE
+            if not packed:
                 source = <const vector*> (operands + rows[k])
                 factor = factors + steps[k]
-                if vectors == 2:
-                    prefetch(operands + rows[k + AHEAD])
-                    prefetch(operands + rows[k + AHEAD] + lanes)
             for v in range(vectors):
                 operand[v] = source[v]
             for i in range(m):

@@ -44,9 +44,6 @@ cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, P
                 panel.rows[k] = whole.rows[c * job.taps + live[i]]
                 panel.weights[k] = whole.weights[c * job.taps + live[i]]
                 k += 1
-        for i in range(k, k + AHEAD):
-            panel.rows[i] = 0
-            panel.weights[i] = 0
         panel.chain.rows = panel.rows
         panel.chain.weights = panel.weights
         panel.chain.length = k
@@ -96,7 +93,7 @@ cdef void tiles(
     cdef int64_t row = whole.row if block.count[1] > 1 and not job.packed else block.count[2]
     cdef int64_t total = (block.count[1] - 1) * row + block.count[2]
     cdef int64_t size = whole.length * job.channel_tile * sizeof(real)
-    cdef int64_t pixel = 0, slot = 0, count, t, p
+    cdef int64_t pixel = 0, slot = 0, count, expected, t, p
     cdef const real* weight
     cdef const char* after
     cdef const char* ahead
@@ -120,12 +117,14 @@ cdef void tiles(
             after = <const char*> weights_of(
                 <const real*> job.weight, job, block, whole, t + 1 if t + 1 < block.tiles else 0
             )
+            expected = 0
             for p in range(count):
                 ahead = <const char*> weight
-                if p * whole.length * LINE < size:
-                    ahead = after + p * whole.length * LINE
+                if expected < size:
+                    ahead = after + expected
+                    expected += panels[p].chain.length * LINE
                 elif coming.pieces:
-                    ahead = next_lines(coming, whole.length)
+                    ahead = next_lines(coming, panels[p].chain.length)
                 multiply(
                     job, block, &panels[p], <const real*> panels[p].pixels, block.tile + t, weight, ahead,
                     sums, slot + t * count + p,

@@ -72,10 +72,8 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define bits_of(v) __typeof__((v) < (v))
 #define blend(mask, a, b) ((__typeof__(a))(((mask) & (bits_of(a))(a)) | (~(mask) & (bits_of(b))(b))))
 
-#define AHEAD 8 /* products, at which operands are prefetched: tables of their places go on so far */
 #define LINE 64 /* bytes of a cache line */
-/* It is about to be read; soon, so that the second-level cache will do; to be written. */
-#define prefetch(address) __builtin_prefetch(address)
+/* It is to be read soon, the second-level cache will do; or about to be written. */
 #define prefetch_far(address) __builtin_prefetch(address, 0, 2)
 #define prefetch_written(address) __builtin_prefetch(address, 1)
 /* What was loaded before is loaded again where it is needed again */
