@@ -62,7 +62,8 @@ cdef struct Job:
     int64_t lanes_are_pixels  # the vectors of a tile run along pixels, its rows along output channels; or the other way
     int64_t tile_rows
     int64_t tile_lanes
-    int64_t pixel_tile      # pixels in a tile: tile_lanes or tile_rows
+    int64_t pixel_tile      # pixels in a tile: tile_lanes or tile_rows;
+    int64_t panel_pitch     # elements from one product to the next in a packed panel of them
     int64_t panel_step      # elements from one packed panel to the next
     int64_t channel_tile    # output channels in a tile: tile_rows or tile_lanes
     int64_t channel_tiles   # tiles in a group

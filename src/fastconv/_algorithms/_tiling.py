@@ -47,6 +47,7 @@ FAR_PLANE = 450.0  # coming, with a block, to a plane of another one,
 FAR_ELEMENT = 8.0  # and storing an element there, if its neighbours lie in other vectors
 WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
+MOST_OF_PITCH = 0.87  # of a power of two, from which on it is worth rounding a panel's rows up
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
 MOST_PAIRS = 1000  # positions and taps that are worth counting
 
@@ -134,6 +135,13 @@ class Tiling(NamedTuple):
         return self.tile_lanes if self.lanes_are_pixels else self.tile_rows
 
     @property
+    def panel_pitch(self):
+        """Elements from one product to the next in a panel of pixels: a power of two, whose vectors lie on few lines,
+        if hardly any memory is lost."""
+        power = 1 << (self.pixel_tile - 1).bit_length()
+        return power if self.pixel_tile >= MOST_OF_PITCH * power else self.pixel_tile
+
+    @property
     def channel_tile(self):
         return self.tile_rows // self.image_rows if self.lanes_are_pixels else self.tile_lanes
 
@@ -187,7 +195,7 @@ def block_groups(shape, tiling):
 def panel_step(shape, tiling):
     """Elements from one packed panel to the next, with room for what whole vectors write behind it."""
     channels, taps, _ = shape.chunk
-    return _aligned(channels * taps * tiling.pixel_tile + VECTOR)
+    return _aligned(channels * taps * tiling.panel_pitch + VECTOR)
 
 
 def _aligned(elements):

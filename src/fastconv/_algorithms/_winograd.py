@@ -205,7 +205,7 @@ def parts_of(shape, cut):
     depths = stage.d.staged
     points = h.points * w.points
     row_pitch = ceil(along / lanes) * lanes
-    value_panel = shape.c * depths * tiling.pixel_tile + VECTOR
+    value_panel = shape.c * depths * tiling.panel_pitch + VECTOR
     direct = workspace(shape, tiling._replace(block_tiles=1))
     sizes = (
         # vectors are read behind the last row
@@ -249,7 +249,7 @@ def winograd_job(geometry, layout, shape, cut, tables):
         products_at=parts.products_at,
         outputs_at=parts.outputs_at,
         flags_at=parts.flags_at,
-        value_rows=tables(rows.ravel() * tiling.pixel_tile),
+        value_rows=tables(rows.ravel() * tiling.panel_pitch),
         value_weights=tables(np.arange(rows.size) * tiling.channel_tile),
     )
     return fields, parts.total

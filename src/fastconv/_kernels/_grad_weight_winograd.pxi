@@ -21,36 +21,36 @@ cdef void winograd_products(
     cdef const real* x_values = columns + job.values_at
     cdef const real* g_values = columns + job.products_at
     cdef real* kept = <real*> sums
-    cdef int64_t t, i, k, first, length
+    cdef int64_t t, i, k, first
+    cdef Work work
     cdef const real* operands
     cdef vector* total
-    cdef int64_t x_steps[CHAIN]
-    cdef int64_t g_rows[CHAIN]
     if job.axis[1].points == 1:
         transform_operands(1, 6, job, block, task, columns, sums)
     elif job.axis[2].points == 1:
         transform_operands(6, 1, job, block, task, columns, sums)
     else:
         transform_operands(6, 6, job, block, task, columns, sums)
-    for k in range(tiles):
-        x_steps[k] = k * job.pitch
-        g_rows[k] = k * width
+    work.steps = work.rows = NULL
+    work.factor_step = job.pitch
+    work.step = work.target_step = width
     for t in range(wide):
         for i in range(planes):
             first = 0
             while first < task.c:
+                operands = g_values + (t * points + i % points) * job.value_panel
+                total = <vector*> (kept + (t * planes + i) * job.row_pitch + first * width)
+                work.ahead = <uintptr_t> operands
                 k = 0
                 while k < tiles:
-                    length = bounded(tiles - k, 0, SHORT)
-                    operands = g_values + (t * points + i % points) * job.value_panel
-                    total = <vector*> (kept + (t * planes + i) * job.row_pitch + first * width)
+                    work.length = bounded(tiles - k, 0, SHORT)
+                    work.first = task.first and k == 0
+                    work.sums = <uintptr_t> total
                     tile[real, vector](
-                        bounded(task.c - first, 0, job.tile_rows), 2,
-                        x_values + i * job.value_pitch + first, x_steps + k,
-                        operands, g_rows + k, length, total, width, task.first and k == 0, total, width,
-                        <const char*> operands,
+                        bounded(task.c - first, 0, job.tile_rows), 2, &work,
+                        x_values + i * job.value_pitch + first + k * job.pitch, operands + k * width, total,
                     )
-                    k += length
+                    k += work.length
                 first += job.tile_rows
     if task.flush:
         for t in range(wide):

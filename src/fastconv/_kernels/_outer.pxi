@@ -74,6 +74,13 @@ cdef inline void add_tiles(
     cdef int64_t width = 2 * (sizeof(vector) // sizeof(real))
     cdef int64_t top = block.first[1]
     cdef int64_t i, m, row
+    cdef Work work
+    work.steps = steps
+    work.rows = rows
+    work.length = length
+    work.first = fresh
+    work.step = work.target_step = width
+    work.ahead = <uintptr_t> operands
     for i in range(job.row_tiles):
         m = (<const int64_t*> job.tile_sizes)[i]
         row = (<const int64_t*> job.tile_kernel_rows)[i]
@@ -84,9 +91,9 @@ cdef inline void add_tiles(
             if fresh:
                 memset(kept, 0, m * width * sizeof(real))
         else:
+            work.sums = <uintptr_t> kept
             tile[real, vector](
-                m, 2, factors + (<const int64_t*> job.tile_factors)[i], steps, operands, rows, length,
-                <vector*> kept, width, fresh, <vector*> kept, width, <const char*> operands,
+                m, 2, &work, factors + (<const int64_t*> job.tile_factors)[i], operands, <vector*> kept
             )
         kept += m * width
 

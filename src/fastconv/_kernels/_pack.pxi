@@ -47,6 +47,6 @@ cdef void pack(
                 piece -= lanes
     for k in range(chain.length):
         source = block + chain.rows[k]
-        target = packed + k * job.pixel_tile
+        target = packed + k * job.panel_pitch
         for p in range(pieces):
             (<vector*> (target + to[p]))[0] = (<const vector*> (source + offset[p]))[0]

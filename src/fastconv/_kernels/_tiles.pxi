@@ -139,34 +139,43 @@ cdef inline void multiply(
     """Add one chain to one tile, and finish the tile after its last chain, which may store it in the output."""
     cdef const Chain* chain = &panel.chain
     cdef Tile* piece = &panel.tile
-    cdef int64_t step = piece.vectors * sizeof(vector) // sizeof(real)
-    cdef vector* target
-    cdef const int64_t* rows = <const int64_t*> job.panel_rows if job.packed else chain.rows
-    cdef const int64_t* weights = chain.weights
-    if job.packed and chain.rows != panel.rows:
-        rows = weights = NULL
+    cdef const int64_t* pixel_rows = chain.rows
+    cdef const int64_t* weight_rows = chain.weights
+    cdef Work work
+    cdef vector* target = sums
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
     piece.in_output = panel.in_output and piece.channels == job.channel_tile
     if not (chain.first and chain.last):
-        sums += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
-    piece.step = step
-    target = sums
+        target += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
+    work.length = chain.length
+    work.first = chain.first
+    work.sums = <uintptr_t> target
+    work.step = piece.vectors * sizeof(vector) // sizeof(real)
+    work.target_step = work.step
+    work.ahead = <uintptr_t> ahead
     if piece.in_output and chain.last:
-        piece.step = job.y_o
+        work.target_step = job.y_o
         target = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
         expect_rows(<uintptr_t> target, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real))
+    piece.step = work.target_step
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1
+    if job.packed:
+        pixel_rows = NULL
+        if weight_rows == panel.weights:  # some products are left out
+            pixel_rows = <const int64_t*> job.panel_rows
+        else:
+            weight_rows = NULL
     if job.lanes_are_pixels:
-        tile(
-            job.tile_rows, piece.vectors, weight, weights, pixels, rows,
-            chain.length, sums, step, chain.first, target, piece.step, ahead,
-        )
+        work.factor_step = job.channel_tile
+        work.steps = weight_rows
+        work.rows = pixel_rows
+        tile(job.tile_rows, piece.vectors, &work, weight, pixels, target)
     else:
-        tile(
-            job.tile_rows, piece.vectors, pixels, rows, weight, weights,
-            chain.length, sums, step, chain.first, target, piece.step, ahead,
-        )
+        work.factor_step = job.panel_pitch
+        work.steps = pixel_rows
+        work.rows = weight_rows
+        tile(job.tile_rows, piece.vectors, &work, pixels, weight, target)
     if chain.last and (not piece.in_output or job.bias or job.activation):
         finish(job, block, piece, <real*> target, target)

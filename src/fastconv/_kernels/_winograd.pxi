@@ -132,7 +132,7 @@ cdef inline void transform_plane(
     cdef int64_t width = w.points * job.row_pitch
     cdef int64_t between = (<const int64_t*> job.run_start)[w.runs - 1]
     cdef real* rows = workspace + job.rows_at
-    cdef real* values = workspace + job.values_at + product * job.pixel_tile
+    cdef real* values = workspace + job.values_at + product * job.panel_pitch
     cdef int64_t run, i, slot = 0
     if w.points == 1:
         transform_rows(job, plane, step, down, along, values, as_vectors)
@@ -245,7 +245,7 @@ cdef void multiply_and_finish(
 ) noexcept nogil:
     """All channel tiles of one depth, z of the block, a part of them at a time."""
     cdef int64_t first = 0, count, t, p
-    cdef const real* values = workspace + job.values_at + z * job.pixel_tile
+    cdef const real* values = workspace + job.values_at + z * job.panel_pitch
     cdef real* products = workspace + job.products_at
     cdef int64_t size = job.axis[1].points * job.axis[2].points * job.tile_rows * job.tile_lanes
     cdef int64_t tiles = tiles_of(&job.axis[2], block.count[2]) * tiles_of(&job.axis[1], block.count[1])
@@ -300,28 +300,29 @@ cdef inline void multiply_tile(
 ) noexcept nogil:
     """Chain after chain."""
     cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
-    cdef int64_t step = job.chunk_products // job.axis[0].kernel * job.axis[0].staged * job.pixel_tile
+    cdef int64_t step = job.chunk_products // job.axis[0].kernel * job.axis[0].staged * job.panel_pitch
     cdef const int64_t* rows = <const int64_t*> job.value_rows
     cdef const int64_t* places = <const int64_t*> job.value_weights
-    cdef int64_t k = 0, length
+    cdef int64_t k = 0
+    cdef Work work
     if job.axis[0].staged == 1:
         rows = places = NULL
+    work.steps = places if job.lanes_are_pixels else rows
+    work.rows = rows if job.lanes_are_pixels else places
+    work.factor_step = job.channel_tile if job.lanes_are_pixels else job.panel_pitch
+    work.sums = <uintptr_t> sums
+    work.step = work.target_step = job.tile_lanes
     while k < job.products:
-        length = bounded(job.products - k, 0, job.chunk_products)
+        work.length = bounded(job.products - k, 0, job.chunk_products)
+        work.first = k == 0
+        work.ahead = <uintptr_t> ahead + k * LINE
         if job.lanes_are_pixels:
-            tile(
-                job.tile_rows, vectors, weights, places, panel, rows, length,
-                sums, job.tile_lanes, k == 0, sums, job.tile_lanes, ahead,
-            )
+            tile(job.tile_rows, vectors, &work, weights, panel, sums)
         else:
-            tile(
-                job.tile_rows, vectors, panel, rows, weights, places, length,
-                sums, job.tile_lanes, k == 0, sums, job.tile_lanes, ahead,
-            )
-        ahead += length * LINE
-        weights += length * job.channel_tile
+            tile(job.tile_rows, vectors, &work, panel, weights, sums)
+        weights += work.length * job.channel_tile
         panel += step
-        k += length
+        k += work.length
 
 
 cdef bint transform_back(
