@@ -30,7 +30,8 @@ cdef enum:
 cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: 50 ms at 10 GFLOP/s, which few shapes fall short of
 cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
 cdef int MOST_WORKSPACES = 8
-cdef int64_t MANY_KERNELS = 1 << 14  # that threads transform together: a few milliseconds of one
+cdef int64_t MANY_BYTES = 1 << 20  # of weights that threads pack together,
+cdef int64_t MANY_KERNELS = 1 << 14  # and kernels that they transform: a few milliseconds of one
 
 
 cdef class Workspace:
@@ -74,9 +75,9 @@ def no_job():
     return job
 
 
-cdef aligned(int64_t size):
-    """Zeros: what keeps them alive, and their aligned address."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
+cdef aligned(int64_t size, bint zeros):
+    """Memory, of zeros if they are wanted: what keeps it alive, and its aligned address."""
+    memory = (np.zeros if zeros else np.empty)(size + ALIGNMENT, np.uint8)
     cdef uintptr_t address = <uintptr_t> PyArray_DATA(memory)
     return memory, address + -address % ALIGNMENT
 
@@ -87,6 +88,7 @@ cdef class Packer:
     cdef pack_function function
     cdef Packing packing  # with the offset of the weights in their array, but no addresses
     cdef int64_t size
+    cdef int64_t itemsize
     cdef transform_function transform_function  # NULL where nothing is transformed
     cdef Transform transform
     cdef int64_t transformed_size
@@ -102,15 +104,16 @@ cdef class Packer:
 
     cdef pack(self, Packed packed, uintptr_t weight):
         cdef Packing packing = self.packing
-        packed.memory, packed.address = aligned(self.size)
+        packed.memory, packed.address = aligned(self.size, packing.channels % packing.width)
         packing.weight += weight
         packing.packed = packed.address
+        cdef int threads = get_num_threads() if self.size >= MANY_BYTES else 1
         with nogil:
-            packed.finite = self.function(&packing)
+            packed.finite = pack_all(self.function, &packing, self.itemsize, threads)
 
     cdef add_transformed(self, Packed packed):
         cdef Transform transform = self.transform
-        packed.transformed_memory, packed.transformed = aligned(self.transformed_size)
+        packed.transformed_memory, packed.transformed = aligned(self.transformed_size, False)
         packed.plane = transform.plane
         transform.packed = packed.address
         transform.transformed = packed.transformed
@@ -118,6 +121,32 @@ cdef class Packer:
         cdef int threads = get_num_threads() if kernels >= MANY_KERNELS else 1
         with nogil:
             transform_all(self.transform_function, &transform, threads)
+
+
+cdef bint pack_all(pack_function function, const Packing* packing, int64_t itemsize, int threads) noexcept nogil:
+    """Some tiles of channels in each thread; whether all weights are finite."""
+    cdef int part
+    cdef bint finite = True
+    if threads == 1 or packing.groups > 1:
+        return function(packing)
+    note_parallel()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        finite &= pack_part(function, packing, itemsize, part, threads)
+    return finite
+
+
+cdef bint pack_part(
+    pack_function function, const Packing* packing, int64_t itemsize, int64_t part, int64_t parts
+) noexcept nogil:
+    cdef Packing own = packing[0]
+    cdef const int64_t* size = packing.size
+    cdef int64_t tiles = (packing.channels + packing.width - 1) // packing.width
+    cdef int64_t first = part * tiles // parts * packing.width
+    cdef int64_t last = (part + 1) * tiles // parts * packing.width
+    own.channels = (last if last < packing.channels else packing.channels) - first
+    own.weight += first * packing.channel_stride * itemsize
+    own.packed += first * size[0] * size[1] * size[2] * size[3] * itemsize
+    return function(&own)
 
 
 cdef void transform_all(transform_function function, const Transform* transform, int threads) noexcept nogil:
@@ -170,6 +199,7 @@ cdef class Packed:
         cdef int64_t tiles = (weight.shape[1] + width - 1) // width
         cdef int axis, at = 3
         packer.function = <pack_function> <void*> function
+        packer.itemsize = weight.itemsize
         packer.size = weight.shape[0] * tiles * products * width * weight.itemsize
         packing.groups = weight.shape[0]
         packing.channels = weight.shape[1]

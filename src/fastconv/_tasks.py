@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
         if x is None or out is None or (add is None and add_strides is not None):
             return None
         bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
-        algorithm = choose(geometry, threads, outcomes)
+        algorithm = choose(geometry, outcomes)
         task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
         return cls(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
 

@@ -79,7 +79,7 @@ def _parsed(outcome):
     geometry = _geometry(key, record.algorithm)
     if Key.of(geometry)._replace(isa=key.isa) != key:
         raise ValueError(f"its convolution is {key}; wanted {Key.of(geometry)}")
-    choose(geometry, record.threads)  # it raises where the algorithm declines
+    choose(geometry)  # it raises where the algorithm declines
     return key, record
 
 

@@ -5,8 +5,7 @@ one declines nothing and is never the cheapest while another accepts. An entry h
 
 - ``name``;
 - ``declines(geometry)``: why it cannot, or None;
-- ``sums_directly``: whether products are summed as they are, in the one order that all such entries share;
-- ``cost(geometry, threads)``: estimated seconds, and ``packing_cost(geometry)``: those that packing the weights takes;
+- ``cost(geometry)``: estimated seconds of one thread, and ``packing_cost(geometry)``: those that packing the weights takes;
 - ``pack(convolution, weight, packing)``: the weights in the order in which ``task.packing`` wants them;
 - ``task(geometry, layout, threads)``: everything prepared but the pointers, with ``packing`` (hashable), ``kernel`` (a
   name), ``workspace_bytes`` and ``run(x, packed, bias, add, out)``, which any number of threads may call at once.
@@ -41,11 +40,11 @@ def declined(geometry):
     return {name: why for name, why in reasons.items() if why is not None}
 
 
-def choose(geometry, threads, outcomes=None):
+def choose(geometry, outcomes=None):
     """The entry that runs: the one that is forced, else the one that tuning found fastest, else the cheapest.
 
     `outcomes` are those of tuning. None says that weights are packed for one call: that counts then, and tuning has not
-    measured it. The number of threads decides only among entries that sum directly: they give the same bits.
+    measured it. The number of threads decides nothing.
     """
     name = geometry.convolution.algorithm
     once = outcomes is None
@@ -54,12 +53,7 @@ def choose(geometry, threads, outcomes=None):
         if measured is not None:
             return BY_NAME[measured]
         entries = [entry for entry in TABLE if entry.declines(geometry) is None]
-        alone = min(
-            entries, key=lambda entry: entry.cost(geometry, 1) + (entry.packing_cost(geometry) if once else 0.0)
-        )
-        if not alone.sums_directly:
-            return alone
-        return min((entry for entry in entries if entry.sums_directly), key=lambda entry: entry.cost(geometry, threads))
+        return min(entries, key=lambda entry: entry.cost(geometry) + (entry.packing_cost(geometry) if once else 0.0))
     why = BY_NAME[name].declines(geometry)
     if why is not None:
         raise ValueError(f"algorithm={name!r} cannot do this: {why}")

@@ -86,7 +86,6 @@ class Cut(NamedTuple):
 
 class Fft:
     name = "fft"
-    sums_directly = False
 
     def declines(self, geometry):
         if geometry.convolution.precision == "strict":
@@ -98,7 +97,7 @@ class Fft:
             return f"a row of outputs takes more than {MOST_WORKSPACE >> 20} MiB of working memory"
         return None
 
-    def cost(self, geometry, threads):
+    def cost(self, geometry):
         """Rounding errors count for something, too."""
         return best(shape_of(geometry)).cost * WORTH
 

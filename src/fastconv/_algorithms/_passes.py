@@ -232,7 +232,7 @@ def _sizes(geometry, block):
 
 @lru_cache(256)
 def _pass_cost(convolution, one, shape):
-    return DIRECT.cost(_convolution(convolution, one, shape).at(shape), 1)
+    return DIRECT.cost(_convolution(convolution, one, shape).at(shape))
 
 
 def seconds(geometry):

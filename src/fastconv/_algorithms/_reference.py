@@ -14,12 +14,11 @@ from .._sums import CHAIN
 
 class Reference:
     name = "reference"
-    sums_directly = True
 
     def declines(self, geometry):
         return None
 
-    def cost(self, geometry, threads):
+    def cost(self, geometry):
         return inf
 
     def packing_cost(self, geometry):

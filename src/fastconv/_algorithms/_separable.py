@@ -80,7 +80,6 @@ def _unfit(convolution):
 
 class Separable:
     name = "separable"
-    sums_directly = False
 
     def declines(self, geometry):
         convolution = geometry.convolution
@@ -95,7 +94,7 @@ class Separable:
             return f"weights of rank {convolution.terms} have nothing to save"
         return None
 
-    def cost(self, geometry, threads):
+    def cost(self, geometry):
         """Rounding errors count for something, too."""
         return seconds(geometry) * WORTH
 

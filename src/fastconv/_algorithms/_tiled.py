@@ -24,14 +24,12 @@ class Tiled:
     def __init__(self, name):
         self.name = name
 
-    sums_directly = True
-
     def declines(self, geometry):
         return None
 
-    def cost(self, geometry, threads):
+    def cost(self, geometry):
         """Of contiguous arrays."""
-        return self.shared(geometry, contiguous_layout(geometry), threads)[1].cost
+        return cheapest(shape_of(geometry, contiguous_layout(geometry), 1), self.name).cost
 
     def packing_cost(self, geometry):
         return prod(geometry.convolution.weight_shape) * PACK_WEIGHT * SECONDS
@@ -43,11 +41,8 @@ class Tiled:
             weight = weight.swapaxes(0, 1)
         return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
 
-    def shared(self, geometry, layout, threads):
-        return shared(shape_of(geometry, layout, threads), partial(cheapest, algorithm=self.name))
-
     def task(self, geometry, layout, threads):
-        shape, tiling = self.shared(geometry, layout, threads)
+        shape, tiling = shared(shape_of(geometry, layout, threads), partial(cheapest, algorithm=self.name))
         shape = shape.seen_as(tiling.kind)
         tables = Tables()
         fields, elements = job(geometry, layout, shape, tiling, tables)

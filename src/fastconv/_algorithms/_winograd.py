@@ -83,7 +83,6 @@ class Cut(NamedTuple):
 
 class Winograd:
     name = "winograd"
-    sums_directly = False
 
     def declines(self, geometry):
         convolution = geometry.convolution
@@ -101,7 +100,7 @@ class Winograd:
             return "a kernel of one tap has nothing to save"
         return None
 
-    def cost(self, geometry, threads):
+    def cost(self, geometry):
         """Rounding errors count for something, too."""
         return best(_shape(geometry, contiguous_layout(geometry), 1)).cost * WORTH + START
 
