@@ -398,3 +398,16 @@ class TestFork:
     print(subprocess.run([sys.executable, "-c", count], capture_output=True, text=True).stdout.strip())
 """
         assert run(code).stdout.strip() == str(threads(2))
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_threads_pack_large_weights_together(bad):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (64, 7, 7)).astype(float)
+    weight = rng.integers(-3, 4, (150, 64, 5, 5)).astype(float)  # no whole number of tiles
+    weight[149, 63, 0, 0] = bad  # products of which, with zeros of the padding, are not left out
+    expected = fastconv.conv2d(x, weight, padding=2, algorithm="reference")
+    for threads in (1, 2, 3):
+        with fastconv.num_threads(threads):
+            y = fastconv.conv2d(x, weight, padding=2, algorithm="im2col")
+        np.testing.assert_array_equal(y, expected)

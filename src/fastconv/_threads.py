@@ -23,8 +23,8 @@ from fastconv import _cgroup, _openmp
 
 __all__ = ["get_num_threads", "num_threads", "set_num_threads"]
 
-# Below so many seconds on one thread, or operations where the seconds are not estimated, waking other threads costs more
-# than they save
+# Below so many seconds on one thread, or operations where the seconds are not estimated, waking other threads costs
+# more than they save
 SERIAL = 40e-6
 SERIAL_FLOPS = 500_000
 MOST = 1024  # what cannot be started ends the process in some OpenMP runtimes: no typing error may ask for it

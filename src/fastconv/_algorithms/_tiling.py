@@ -267,7 +267,8 @@ def _way(shape, tiling, vectors):
     if tiling.kind.packed:
         return 0
     shift = 1 + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
-    rows = shape.chunk.channels * prod(line.kernel for line in shape.lines[:2]) * len(tiling.stage(shape.lines).w.counts)
+    d, h, _ = shape.lines
+    rows = shape.chunk.channels * d.kernel * h.kernel * len(tiling.stage(shape.lines).w.counts)
     if rows <= NEAR_ROWS:
         return shift
     placed = shape.read_in_place or in_place(shape, tiling)

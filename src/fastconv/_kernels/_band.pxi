@@ -118,20 +118,20 @@ cdef inline void set_edges(
 
 
 cdef inline void load_column(
-    int V, vector* operand, const real* row, const Lines* lines, const Edges* edges, int64_t j
+    int V, vector* operand, const real* row, const Lines* lines, const int64_t* edges, int64_t j
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef const real* source = row + lines.column[j]
     cdef int v
-    load_masked(operand[0], source, edges.lanes[2 * j])
+    load_masked(operand[0], source, edges[2 * j])
     for v in range(1, V - 1):
         operand[v] = (<const vector*> (source + v * lanes))[0]
     if V > 1:
-        load_masked(operand[V - 1], source + (V - 1) * lanes, edges.lanes[2 * j + 1])
+        load_masked(operand[V - 1], source + (V - 1) * lanes, edges[2 * j + 1])
 
 
 cdef inline void load_half(
-    int V, vector* operand, const real* row, const Lines* lines, const Edges* edges, int64_t j
+    int V, vector* operand, const real* row, const Lines* lines, const int64_t* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
@@ -140,8 +140,8 @@ cdef inline void load_half(
     cdef vector low, high
     cdef int v
     for v in range(V):
-        load_masked(low, source + 2 * v * lanes, edges.lanes[2 * even + 2 * v])
-        load_masked(high, source + (2 * v + 1) * lanes, edges.lanes[2 * even + 2 * v + 1])
+        load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
+        load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
         if j == even:
             take_even(operand[v], low, high)
         else:
@@ -159,7 +159,7 @@ cdef inline void add_to_rows(
 
 cdef inline void add_column(
     int low, int high, int R, int O, int V, int S, int64_t j, vector (*total)[BAND],
-    const real* row, const real* weight, int64_t width, const Lines* lines, const Edges* edges,
+    const real* row, const real* weight, int64_t width, const Lines* lines, const int64_t* edges,
 ) noexcept nogil:
     """Column j of the kernel, for the image rows low <= i < high; `weight` is that of a kernel row for row 0."""
     cdef vector operand[BAND]
@@ -178,7 +178,7 @@ cdef inline void add_column(
 
 cdef inline void add_row(
     int low, int high, int R, int O, int V, int S, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
 ) noexcept nogil:
     """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
     cdef const real* row = <const real*> line[r] + w
@@ -207,7 +207,7 @@ cdef inline void add_row(
 
 cdef inline void add_row_of_few(
     int r, int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
 ) noexcept nogil:
     """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
     if r < S * (R - 1) + H:
@@ -219,7 +219,7 @@ cdef inline void add_row_of_few(
 
 cdef inline void add_few_rows(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of 3 rows."""
     add_row_of_few(0, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
@@ -278,7 +278,7 @@ cdef inline void flush(
 
 cdef inline void add_row_of_many(
     int low, int high, int R, int O, int V, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     if F == 0 and band.flush < band.height and r > 0:
@@ -288,7 +288,7 @@ cdef inline void add_row_of_many(
 
 cdef inline void add_many_rows(
     int R, int O, int V, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const Edges* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     """A kernel plane of R - 1 rows or more."""
@@ -312,7 +312,7 @@ cdef inline void add_many_rows(
 
 cdef inline bint add_planes(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, int64_t w, const Edges* edges, const real* weight, vector* sums,
+    const Band* band, const Lines* lines, int64_t w, const int64_t* edges, const real* weight, vector* sums,
 ) noexcept nogil:
     """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
     cdef int64_t size = band.height * band.width
@@ -419,6 +419,8 @@ cdef inline void add_strips(
     cdef int64_t strip, w
     cdef bint more
     cdef vector* band_sums
+    cdef const int64_t* edges
+    cdef int64_t few[2 * CHAIN]
     cdef int i, v, o
     for strip in range(first, first + count):
         w = start_of(strips, strip) * lanes
@@ -433,14 +435,18 @@ cdef inline void add_strips(
         for i in range(R * O):
             for v in range(V):
                 broadcast(total[i][v], 0)
+        edges = strips.edges[edges_of(strips, strip)].lanes
+        if S == 1 and H:  # few enough for registers
+            for i in range(2 * F):
+                few[i] = edges[i]
+            edges = few
         if form == PLAIN:
             add_taps(R, V, total, band, weight, x + w * strips.pace)
         elif form == ALTERNATE:
             add_alternate_taps(R, V, total, band, weight, x + w * strips.pace)
         else:
             more = add_planes(
-                R, O, V, S, H, F, total, band, &strips.lines, w * strips.pace, &strips.edges[edges_of(strips, strip)],
-                weight, band_sums,
+                R, O, V, S, H, F, total, band, &strips.lines, w * strips.pace, edges, weight, band_sums,
             )
         w = strips.width - w
         store_rows(0, R, V, more, total, band, <real*> band_sums, w)
