@@ -20,6 +20,7 @@ SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+SHIFTED = 1.0  # a product of a tile that reads its pixels where they lie, by tables,
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
 FAR_ROW = 25.0  # or to one in a page of its own
@@ -266,7 +267,7 @@ def _way(shape, tiling, vectors):
         return 0
     if tiling.kind.packed:
         return 0
-    shift = 1 + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
+    shift = SHIFTED + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
     d, h, _ = shape.lines
     rows = shape.chunk.channels * d.kernel * h.kernel * len(tiling.stage(shape.lines).w.counts)
     if rows <= NEAR_ROWS:

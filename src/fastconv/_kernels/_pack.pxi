@@ -10,7 +10,7 @@ cdef struct Panel:
     Tile tile
     Chain chain
     uintptr_t pixels
-    bint in_output          # they are one piece of the output, where whole tiles may be summed,
+    bint in_output          # they are one piece of the output, where whole tiles may be stored,
     int64_t output          # and this is its offset
     int64_t rows[CHAIN]     # the chain's, where it leaves products out
     int64_t weights[CHAIN]

@@ -4,7 +4,8 @@
 
 Either side may be the weights; the pixels are packed, or where they lie. Where both sides are packed there are no
 tables: steps[k] = k * factor_step, rows[k] = k * lanes.
-The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place.
+The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place, and
+are where the products are more than one chain.
 
 Meanwhile the cache takes in what comes next, a line for each product: from `ahead` on.
 """
