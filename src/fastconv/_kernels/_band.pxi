@@ -57,7 +57,7 @@ cdef struct Lines:
 cdef struct Edges:
     # Which lanes hold input, where a strip of vectors reads it in place. Stride 1: of the first vector and the last
     # one, for each column of the kernel. Stride 2: of all four vectors at most, for each pair of columns.
-    int64_t lanes[2 * CHAIN]
+    lane_mask lanes[2 * CHAIN]
 
 
 cdef inline void set_ends(Band* band) noexcept nogil:
@@ -90,35 +90,30 @@ cdef inline void set_lines(int64_t rows, const Band* band, const real* x, Lines*
             at += 1
 
 
-cdef inline int64_t lanes_within(int64_t begin, int64_t length, int64_t lanes) noexcept nogil:
-    """The lanes of a vector from column `begin` on that lie in a row of `length` columns."""
-    cdef int64_t below = bounded(length - begin, 0, lanes)
-    return ((<int64_t> 1 << below) - 1) & ~((<int64_t> 1 << bounded(-begin, 0, lanes)) - 1)
-
-
 cdef inline void set_edges(
-    int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t lanes, Edges* edges
+    int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t lanes, Edges* edges,
+    vector* as_vectors,
 ) noexcept nogil:
     """For the vectors from column w of the band on."""
     cdef int64_t i, j, begin
     if not band.placed:
         for j in range(2 * band.width):
-            edges.lanes[j] = (<int64_t> 1 << lanes) - 1
+            lanes_within(&edges.lanes[j], 0, lanes, lanes, as_vectors)
         return
     if S == 2:
         for j in range(0, band.width, 2):
             for i in range(2 * vectors):
                 begin = band.left + 2 * w + lines.column[j] + i * lanes
-                edges.lanes[2 * j + i] = lanes_within(begin, band.row_length, lanes)
+                lanes_within(&edges.lanes[2 * j + i], begin, band.row_length, lanes, as_vectors)
         return
     for j in range(band.width):
         begin = band.left + w + lines.column[j]
-        edges.lanes[2 * j] = lanes_within(begin, band.row_length, lanes)
-        edges.lanes[2 * j + 1] = lanes_within(begin + (vectors - 1) * lanes, band.row_length, lanes)
+        lanes_within(&edges.lanes[2 * j], begin, band.row_length, lanes, as_vectors)
+        lanes_within(&edges.lanes[2 * j + 1], begin + (vectors - 1) * lanes, band.row_length, lanes, as_vectors)
 
 
 cdef inline void load_column(
-    int V, vector* operand, const real* row, const Lines* lines, const int64_t* edges, int64_t j
+    int V, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef const real* source = row + lines.column[j]
@@ -131,7 +126,7 @@ cdef inline void load_column(
 
 
 cdef inline void load_half(
-    int V, vector* operand, const real* row, const Lines* lines, const int64_t* edges, int64_t j
+    int V, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
@@ -159,7 +154,7 @@ cdef inline void add_to_rows(
 
 cdef inline void add_column(
     int low, int high, int R, int O, int V, int S, int64_t j, vector (*total)[BAND],
-    const real* row, const real* weight, int64_t width, const Lines* lines, const int64_t* edges,
+    const real* row, const real* weight, int64_t width, const Lines* lines, const lane_mask* edges,
 ) noexcept nogil:
     """Column j of the kernel, for the image rows low <= i < high; `weight` is that of a kernel row for row 0."""
     cdef vector operand[BAND]
@@ -178,7 +173,7 @@ cdef inline void add_column(
 
 cdef inline void add_row(
     int low, int high, int R, int O, int V, int S, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
     cdef const real* row = <const real*> line[r] + w
@@ -207,7 +202,7 @@ cdef inline void add_row(
 
 cdef inline void add_row_of_few(
     int r, int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
     if r < S * (R - 1) + H:
@@ -219,7 +214,7 @@ cdef inline void add_row_of_few(
 
 cdef inline void add_few_rows(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of 3 rows."""
     add_row_of_few(0, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
@@ -278,7 +273,7 @@ cdef inline void flush(
 
 cdef inline void add_row_of_many(
     int low, int high, int R, int O, int V, int F, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     if F == 0 and band.flush < band.height and r > 0:
@@ -288,7 +283,7 @@ cdef inline void add_row_of_many(
 
 cdef inline void add_many_rows(
     int R, int O, int V, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const int64_t* edges, const real* weight,
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     """A kernel plane of R - 1 rows or more."""
@@ -312,7 +307,7 @@ cdef inline void add_many_rows(
 
 cdef inline bint add_planes(
     int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
-    const Band* band, const Lines* lines, int64_t w, const int64_t* edges, const real* weight, vector* sums,
+    const Band* band, const Lines* lines, int64_t w, const lane_mask* edges, const real* weight, vector* sums,
 ) noexcept nogil:
     """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
     cdef int64_t size = band.height * band.width
@@ -419,8 +414,8 @@ cdef inline void add_strips(
     cdef int64_t strip, w
     cdef bint more
     cdef vector* band_sums
-    cdef const int64_t* edges
-    cdef int64_t few[2 * CHAIN]
+    cdef const lane_mask* edges
+    cdef lane_mask few[2 * CHAIN]
     cdef int i, v, o
     for strip in range(first, first + count):
         w = start_of(strips, strip) * lanes
@@ -534,7 +529,9 @@ cdef void multiply_strips(
         strips_of_four(BAND // 2, band, strips, first, count, weight, x, sums)
 
 
-cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t lanes, Strips* strips) noexcept nogil:
+cdef void cut_strips(
+    const Band* band, int64_t channels, int64_t width, int64_t lanes, Strips* strips, vector* as_vectors
+) noexcept nogil:
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
     cdef int64_t most = most_vectors(band, channels)
@@ -551,7 +548,7 @@ cdef void cut_strips(const Band* band, int64_t channels, int64_t width, int64_t 
         if i < 2 or i >= strips.count - 4:
             set_edges(
                 S, band, &strips.lines, start_of(strips, i) * lanes, most if i < strips.whole else 1, lanes,
-                &strips.edges[edges_of(strips, i)],
+                &strips.edges[edges_of(strips, i)], as_vectors,
             )
 
 

@@ -121,7 +121,7 @@ cdef void bands(
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
-    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips)
+    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips, sums)
     for group in range(block.group, block.group + block.groups):
         bands_of_group(job, block, chain, group, &tile, &band, &strips, base, sums)
         base += job.c * job.x_c

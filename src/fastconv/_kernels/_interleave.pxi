@@ -19,7 +19,7 @@ cdef struct Shifts:
     int64_t count[2]
     int64_t tap[2][CHAIN]
     int64_t shift[2][CHAIN]         # of the input's columns, against half of the output's
-    int64_t mask[2][CHAIN][BAND]    # lanes that are input, of each vector of some columns
+    lane_mask mask[2][CHAIN][BAND]  # lanes that are input, of each vector of some columns
 
 
 cdef inline int64_t source_row(const Axis* axis, int64_t position, int64_t tap) noexcept nogil:
@@ -62,15 +62,16 @@ cdef void find_shifts(const Axis* w, Shifts* shifts) noexcept nogil:
                 shifts.count[phase] += 1
 
 
-cdef void set_column_masks(Shifts* shifts, int64_t first, int64_t vectors, int64_t lanes, int64_t size) noexcept nogil:
+cdef void set_column_masks(
+    Shifts* shifts, int64_t first, int64_t vectors, int64_t lanes, int64_t size, vector* as_vectors
+) noexcept nogil:
     """For the columns of the output from 2 * first on."""
-    cdef int64_t phase, j, v, at
+    cdef int64_t phase, j, v
     for phase in range(2):
         for j in range(shifts.count[phase]):
             for v in range(vectors):
-                at = first + shifts.shift[phase][j] + v * lanes
-                shifts.mask[phase][j][v] = (
-                    ((<int64_t> 1 << bounded(size - at, 0, lanes)) - 1) & ~((<int64_t> 1 << bounded(-at, 0, lanes)) - 1)
+                lanes_within(
+                    &shifts.mask[phase][j][v], first + shifts.shift[phase][j] + v * lanes, size, lanes, as_vectors
                 )
 
 
@@ -164,7 +165,7 @@ cdef void interleaved(const Job* job, int64_t item, real* as_real, vector* as_ve
         vectors = (bounded(half - first, 0, BAND * lanes) + lanes - 1) // lanes
         w = 2 * first
         count = bounded(axis[2].out - w, 0, 2 * vectors * lanes)
-        set_column_masks(&shifts, first, vectors, lanes, axis[2].size)
+        set_column_masks(&shifts, first, vectors, lanes, axis[2].size, as_vectors)
         for h in range(top, bottom):
             find_sources(
                 job, d, h, <const real*> job.x + n * job.x_n + group * job.x_c,

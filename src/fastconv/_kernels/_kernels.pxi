@@ -49,6 +49,9 @@ cdef extern from "vector.h" nogil:
     void exp_in_place(...)
     void erf_in_place(...)
     void load_part(...)
+    ctypedef struct lane_mask:
+        pass
+    void set_mask(...)
     void load_masked(...)
     void store_part(...)
     void store_every_second(...)

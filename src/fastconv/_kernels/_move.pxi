@@ -74,3 +74,10 @@ cdef inline void fill_row(vector* target, real value, int64_t count) noexcept no
     while i < count:
         (<vector*> (<real*> target + i))[0] = v
         i += sizeof(vector) // sizeof(real)
+
+
+cdef inline void lanes_within(
+    lane_mask* mask, int64_t begin, int64_t length, int64_t lanes, vector* as_vectors
+) noexcept nogil:
+    """The lanes of a vector from column `begin` on that lie in a row of `length` columns."""
+    set_mask(mask[0], as_vectors[0], bounded(-begin, 0, lanes), bounded(length - begin, 0, lanes))

@@ -87,7 +87,18 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
     ((v) = _Generic((v), vfloat: load_part_vfloat, vdouble: load_part_vdouble)((const void *)(p), count))
 #define store_part(p, v, count) \
     (_Generic((v), vfloat: store_part_vfloat, vdouble: store_part_vdouble)((void *)(p), v, count))
-/* v = the elements at p whose bit is set in `mask`, the others zero and not read */
+/* mask = the lanes first <= lane < last of vectors like v */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+typedef vint32 lane_mask;
+#define set_mask(mask, v, first, last) \
+    ((mask) = (lane_mask)_mm256_andnot_si256( \
+        FIRST((first) * (int64_t)sizeof((v)[0]) / 4), FIRST((last) * (int64_t)sizeof((v)[0]) / 4)))
+#else /* a bit for each */
+typedef int64_t lane_mask;
+#define set_mask(mask, v, first, last) \
+    ((mask) = (((int64_t)1 << (last)) - 1) & ~(((int64_t)1 << (first)) - 1))
+#endif
+/* v = the elements at p in the lanes of `mask`, the others zero and not read */
 #define load_masked(v, p, mask) \
     ((v) = _Generic((v), vfloat: load_masked_vfloat, vdouble: load_masked_vdouble)((const void *)(p), mask))
 /* The lanes of v to the first `count` of every second element from p on */
@@ -202,11 +213,11 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
 {
     return (vdouble)_mm512_maskz_loadu_pd(FIRST(count), p);
 }
-static inline vfloat load_masked_vfloat(const void *p, int64_t mask)
+static inline vfloat load_masked_vfloat(const void *p, lane_mask mask)
 {
     return (vfloat)_mm512_maskz_loadu_ps((__mmask16)mask, p);
 }
-static inline vdouble load_masked_vdouble(const void *p, int64_t mask)
+static inline vdouble load_masked_vdouble(const void *p, lane_mask mask)
 {
     return (vdouble)_mm512_maskz_loadu_pd((__mmask8)mask, p);
 }
@@ -251,15 +262,51 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
 {
     return (vdouble)_mm256_maskload_pd(p, FIRST(2 * count));
 }
-static inline vfloat load_masked_vfloat(const void *p, int64_t mask)
+static inline vfloat load_masked_vfloat(const void *p, lane_mask mask)
 {
-    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    return (vfloat)_mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)mask), bits), bits));
+    return (vfloat)_mm256_maskload_ps(p, (__m256i)mask);
 }
-static inline vdouble load_masked_vdouble(const void *p, int64_t mask)
+static inline vdouble load_masked_vdouble(const void *p, lane_mask mask)
 {
-    const __m256i bits = _mm256_setr_epi64x(1, 2, 4, 8);
-    return (vdouble)_mm256_maskload_pd(p, _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(mask), bits), bits));
+    return (vdouble)_mm256_maskload_pd(p, (__m256i)mask);
+}
+/* By halves: a masked store takes AMD's processors some twenty cycles */
+static inline void store_part_vfloat(void *p, vfloat v, int64_t count)
+{
+    float *to = p;
+    __m128 half = _mm256_castps256_ps128((__m256)v);
+    if (count == 8) {
+        *(vfloat *)p = v;
+        return;
+    }
+    if (count & 4) {
+        _mm_storeu_ps(to, half);
+        half = _mm256_extractf128_ps((__m256)v, 1);
+        to += 4;
+    }
+    if (count & 2) {
+        _mm_storel_pi((void *)to, half);
+        half = _mm_movehl_ps(half, half);
+        to += 2;
+    }
+    if (count & 1)
+        _mm_store_ss(to, half);
+}
+static inline void store_part_vdouble(void *p, vdouble v, int64_t count)
+{
+    double *to = p;
+    __m128d half = _mm256_castpd256_pd128((__m256d)v);
+    if (count == 4) {
+        *(vdouble *)p = v;
+        return;
+    }
+    if (count & 2) {
+        _mm_storeu_pd(to, half);
+        half = _mm256_extractf128_pd((__m256d)v, 1);
+        to += 2;
+    }
+    if (count & 1)
+        _mm_store_sd(to, half);
 }
 #else
 static inline vfloat load_part_vfloat(const void *p, int64_t count)
@@ -275,7 +322,7 @@ static inline vdouble load_part_vdouble(const void *p, int64_t count)
     return v;
 }
 #define DEFINE_LOAD_MASKED(VECTOR) \
-static __attribute__((noinline)) VECTOR load_masked_##VECTOR(const void *p, int64_t mask) \
+static __attribute__((noinline)) VECTOR load_masked_##VECTOR(const void *p, lane_mask mask) \
 { \
     VECTOR v = {0}; \
     if (mask + 1 == (int64_t)1 << sizeof(v) / sizeof(v[0])) return *(const VECTOR *)p; \
@@ -285,7 +332,6 @@ static __attribute__((noinline)) VECTOR load_masked_##VECTOR(const void *p, int6
 }
 DEFINE_LOAD_MASKED(vfloat)
 DEFINE_LOAD_MASKED(vdouble)
-#endif
 #define DEFINE_STORE_PART(VECTOR) \
 static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \
 { \
@@ -294,9 +340,14 @@ static inline void store_part_##VECTOR(void *p, VECTOR v, int64_t count) \
 }
 DEFINE_STORE_PART(vfloat)
 DEFINE_STORE_PART(vdouble)
+#endif
 #define DEFINE_STORE_EVERY_SECOND(VECTOR) \
 static inline void store_every_second_##VECTOR(void *p, VECTOR v, int64_t count) \
 { \
+    if (count == sizeof(v) / sizeof(v[0])) { \
+        for (int lane = 0; lane < (int)(sizeof(v) / sizeof(v[0])); lane++) ((scalar_of(v) *)p)[2 * lane] = v[lane]; \
+        return; \
+    } \
     for (int64_t lane = 0; lane < count; lane++) ((scalar_of(v) *)p)[2 * lane] = v[lane]; \
 }
 DEFINE_STORE_EVERY_SECOND(vfloat)
