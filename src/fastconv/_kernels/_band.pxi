@@ -40,6 +40,7 @@ cdef struct Band:
     int64_t row_step        # elements from one image row of sums to the next,
     int64_t channel_step    # and from one channel's to the next's
     int64_t ahead           # to the sums of the next channels, if those lie in the output
+    bint expects            # rows of the next band are brought into cache
     bint placed             # rows are read in the input itself, which has zeros around it:
     int64_t top             # the band's first row and column in it
     int64_t left
@@ -314,6 +315,11 @@ cdef inline bint add_planes(
     cdef int64_t rows = band.height + S * (R - 1)
     cdef int64_t plane
     for plane in range(band.planes):
+        if band.expects:
+            expect_input(
+                lines.line[plane * rows + rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
+                S * R, band.row * sizeof(real), S * V * sizeof(vector),
+            )
         if H:
             add_few_rows(R, O, V, S, H, F, total, band, lines, lines.line + plane * rows, w, edges, weight)
         else:

@@ -189,6 +189,7 @@ cdef void bands_of_group(
             band.row_step = tile.step
             band.channel_step = tile.channel_step
             band.ahead = job.channel_tile * tile.channel_step if tile.in_output else 0
+            band.expects = band.placed and t == block.tile
             multiply_band(
                 band, strips, job.channel_tile,
                 <const real*> job.weight

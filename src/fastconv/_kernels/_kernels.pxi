@@ -34,6 +34,7 @@ cdef extern from "vector.h" nogil:
         CHANNELWISE_PIXELS
         SPECTRA
     void prefetch_far(const void* address)
+    void prefetch_near(const void* address)
     void prefetch_written(const void* address)
     void forget_loads()
     void broadcast(...)

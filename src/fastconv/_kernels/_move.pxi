@@ -11,6 +11,16 @@ cdef inline void expect_rows(uintptr_t start, int64_t rows, int64_t pitch, int64
             at += LINE
 
 
+cdef inline void expect_input(uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes) noexcept nogil:
+    """The same of what is soon to be read."""
+    cdef int64_t i, at
+    for i in range(rows):
+        at = 0
+        while at < bytes:
+            prefetch_near(<const char*> start + i * pitch + at)
+            at += LINE
+
+
 cdef inline void store_row(vector* target, const real* source, int64_t count) noexcept nogil:
     """From cache to an array: not one element more."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)

@@ -75,6 +75,7 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define LINE 64 /* bytes of a cache line */
 /* It is to be read soon, the second-level cache will do; or about to be written. */
 #define prefetch_far(address) __builtin_prefetch(address, 0, 2)
+#define prefetch_near(address) __builtin_prefetch(address, 0, 3)
 #define prefetch_written(address) __builtin_prefetch(address, 1)
 /* What was loaded before is loaded again where it is needed again */
 #define forget_loads() __asm__ volatile("" ::: "memory")
