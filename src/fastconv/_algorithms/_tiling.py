@@ -20,6 +20,7 @@ SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
+LATENCY = 8.0  # multiply-adds that are begun before the first one of them ends: what a product of few sums takes
 SHIFTED = 1.0  # a product of a tile that reads its pixels where they lie, by tables,
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
@@ -245,7 +246,8 @@ def _block_cost(shape, tiling):
     stage = tiling.stage(shape.lines)
     pixel_tiles = tiling.kind.count(tiling, stage.row)
 
-    steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), 4) + _way(shape, tiling, vectors)
+    steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), LATENCY)
+    steps += _way(shape, tiling, vectors)
     multiply = shape.c * shape.taps * live(shape, tiling) * steps
     start = TILE + (ROWS_VECTOR * vectors if tiling.kind.row_wise else 0)
     flush = shape.chains * (start + 2 * tiling.tile_rows * vectors)

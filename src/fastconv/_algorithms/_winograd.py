@@ -19,6 +19,7 @@ from ._tiled import DIRECT, contiguous_layout, shape_of, shared, task_of
 from ._tiles import PACKED, Size, even_rows
 from ._tiling import (
     BLOCK,
+    LATENCY,
     SECONDS,
     STAGE_ELEMENT,
     STAGE_ROW,
@@ -350,7 +351,7 @@ def _block_cost(shape, cut):
     pieces = panels * ceil(tiling.pixel_tile / lanes) + down * (ceil(along / lanes) - 1) + down
     columns = shape.c * stage.d.staged * pieces * points * COLUMN_POINT
     products = shape.c * depth
-    steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, 4)
+    steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, LATENCY)
     chains = ceil(shape.c / max(1, _isa.kernels.TRANSFORMED_CHAIN // depth))
     multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
     outputs = tiling.tile_rows * tiling.tile_lanes * h.outputs * w.outputs
