@@ -18,6 +18,7 @@
 #define CYTHON_INLINE inline __attribute__((always_inline, unused))
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
+ * PANELS: packed panels of pixels that are made at once: a part of the second-level cache, and long reads;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows of one output channel;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
@@ -25,6 +26,7 @@
 #if defined(__AVX512F__) /* 32 registers */
 #define BYTES 64
 #define ROWS 14
+#define PANELS 8
 #define STRIP1 8
 #define STRIP2 8
 #define STRIP3 8
@@ -40,6 +42,7 @@
 #define BYTES 16
 #endif
 #define ROWS 6
+#define PANELS 32
 #define STRIP1 8
 #define STRIP2 4
 #define STRIP3 3
@@ -60,7 +63,6 @@
 /* Products summed in a row: the error of a longer float32 chain would leave the contract's bound. */
 #define CHAIN 128
 #define MOST_LANES (2 * BYTES / 4) /* of a packed panel, */
-#define PANELS 8 /* of which so many are packed at once: a part of the second-level cache, and long reads */
 #define SQUARE (BYTES / 4) /* most rows of a square that is transposed */
 
 typedef float vfloat __attribute__((vector_size(BYTES), aligned(4), may_alias));
