@@ -139,9 +139,9 @@ cdef inline void load_half(
         load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
         load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
         if j == even:
-            take_even(operand[v], low, high)
+            take_mixed(operand[v], low, high, 0)
         else:
-            take_odd(operand[v], low, high)
+            take_mixed(operand[v], low, high, 1)
 
 
 cdef inline void add_to_rows(
@@ -351,10 +351,10 @@ cdef inline void add_alternate_tap(
     for i in range(R):
         source = <const vector*> (x + i * band.row)
         for v in range(V):
-            take_even(operand, source[2 * v], source[2 * v + 1])
+            take_mixed(operand, source[2 * v], source[2 * v + 1], 0)
             multiply_add(total[i][v], weight[0], operand)
             if pair:
-                take_odd(operand, source[2 * v], source[2 * v + 1])
+                take_mixed(operand, source[2 * v], source[2 * v + 1], 1)
                 multiply_add(total[i][v], weight[1], operand)
 
 
@@ -437,7 +437,7 @@ cdef inline void add_strips(
             for v in range(V):
                 broadcast(total[i][v], 0)
         edges = strips.edges[edges_of(strips, strip)].lanes
-        if S == 1 and H:  # few enough for registers
+        if H and (S == 1 or V == 1):  # few enough for registers
             for i in range(2 * F):
                 few[i] = edges[i]
             edges = few
@@ -449,6 +449,10 @@ cdef inline void add_strips(
             more = add_planes(
                 R, O, V, S, H, F, total, band, &strips.lines, w * strips.pace, edges, weight, band_sums,
             )
+        if S == 2:
+            for i in range(R * O):
+                for v in range(V):
+                    unmix(total[i][v])
         w = strips.width - w
         store_rows(0, R, V, more, total, band, <real*> band_sums, w)
         if O > 1:

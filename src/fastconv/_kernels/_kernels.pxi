@@ -58,6 +58,8 @@ cdef extern from "vector.h" nogil:
     void store_every_second(...)
     void take_even(...)
     void take_odd(...)
+    void take_mixed(...)
+    void unmix(...)
     void interleave(...)
     void swap_pairs(...)
 

@@ -138,6 +138,15 @@ typedef int64_t lane_mask;
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
 #define take_odd(v, low, high) take_alternate(v, low, high, 1)
+/* The same in an order that takes one instruction, and the way from that order to the right one */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define take_mixed(v, low, high, first) \
+    ((v) = _Generic((v), vfloat: take_mixed_vfloat, vdouble: take_mixed_vdouble)((low), (high), first))
+#define unmix(v) ((v) = (__typeof__(v))_mm256_permute4x64_pd((__m256d)(v), 0xD8))
+#else
+#define take_mixed take_alternate
+#define unmix(v) ((void)(v))
+#endif
 /* low, high = the elements of a and b in turns */
 #if defined(__clang__)
 #define interleave(low, high, a, b) do { \
@@ -272,6 +281,16 @@ static inline vfloat load_masked_vfloat(const void *p, lane_mask mask)
 static inline vdouble load_masked_vdouble(const void *p, lane_mask mask)
 {
     return (vdouble)_mm256_maskload_pd(p, (__m256i)mask);
+}
+static CYTHON_INLINE vfloat take_mixed_vfloat(vfloat low, vfloat high, int first)
+{
+    return (vfloat)(first ? _mm256_shuffle_ps((__m256)low, (__m256)high, 0xDD)
+                          : _mm256_shuffle_ps((__m256)low, (__m256)high, 0x88));
+}
+static CYTHON_INLINE vdouble take_mixed_vdouble(vdouble low, vdouble high, int first)
+{
+    return (vdouble)(first ? _mm256_unpackhi_pd((__m256d)low, (__m256d)high)
+                           : _mm256_unpacklo_pd((__m256d)low, (__m256d)high));
 }
 /* By halves: a masked store takes AMD's processors some twenty cycles */
 static inline void store_part_vfloat(void *p, vfloat v, int64_t count)
