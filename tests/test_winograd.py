@@ -83,7 +83,8 @@ def test_the_bound_for_every_kind_of_data(kind, kernel, dtype):
     for weights in KINDS_OF_DATA.values():
         weight = weights(rng, (7, 160, *kernel)).astype(dtype)
         y = fastconv.conv(x, weight, padding="same", algorithm="winograd")
-        assert share(y, x, weight, padding="same") <= BOUND[dtype] / 4
+        # In 3-D, F(4 × 4, 3 × 3) of data that are all equal leaves more of it: docs/accuracy.md
+        assert share(y, x, weight, padding="same") <= BOUND[dtype] / (2 if len(kernel) == 3 else 4)
 
 
 @pytest.mark.parametrize("form", _winograd.FORMS[1:], ids=lambda form: form.name)
@@ -211,7 +212,7 @@ def test_it_is_chosen_for_dense_layers_and_not_for_thin_ones():
 
 
 def test_packing_counts_where_weights_are_used_once():
-    shape, weight_shape = (256, 14, 14), (256, 256, 3, 3)
+    shape, weight_shape = (512, 7, 7), (512, 512, 3, 3)
     plan = fastconv.plan(np.zeros(weight_shape, "float32"), padding=1)
     assert plan.explain(shape).algorithm == "winograd"
     assert fastconv.explain(shape, weight_shape, padding=1).algorithm != "winograd"

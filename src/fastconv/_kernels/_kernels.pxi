@@ -154,11 +154,11 @@ cdef bint pack_float64(const Packing* packing) noexcept nogil:
 
 
 cdef void transform_float32(const Transform* transform) noexcept nogil:
-    transform_weights(transform, <const float*> transform.packed, <float*> transform.transformed)
+    transform_weights(transform, <const float*> transform.packed, <vfloat*> transform.transformed)
 
 
 cdef void transform_float64(const Transform* transform) noexcept nogil:
-    transform_weights(transform, <const double*> transform.packed, <double*> transform.transformed)
+    transform_weights(transform, <const double*> transform.packed, <vdouble*> transform.transformed)
 
 
 cdef transform_function _transform_float32 = transform_float32

@@ -18,6 +18,7 @@ cdef extern from *:
 
 cdef enum:
     MOST_POINTS = 6
+    MOST_TAPS = 5
     MOST_TILE = 4
     SHORT = 48  # products summed in a row: transforms back enlarge the error of such a sum
 
@@ -148,75 +149,91 @@ cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_
 
 
 cdef enum:
-    TOGETHER = 16  # channels: a cache line of float32
+    TOGETHER = BYTES // 4  # channels of which kernels are transformed at once, in two vectors of doubles
 
-ctypedef double[TOGETHER] channels_together
+ctypedef vdouble[2] channels_together
 
 
-cdef inline void weighted_sum_of(
-    int taps, const double* factors, const double* values, int64_t step, double* total
+cdef inline void weighted_sums_of(
+    int taps, int64_t points, const double* factors, const channels_together* values, int64_t step,
+    channels_together* totals, int64_t pitch,
 ) noexcept nogil:
-    cdef double sum
+    cdef vdouble value[2][MOST_TAPS]
+    cdef vdouble sum
+    cdef int64_t a
     cdef int i, j
-    for i in range(TOGETHER):
-        sum = factors[0] * values[i]
-        for j in range(1, taps):
-            sum += factors[j] * values[j * step + i]
-        total[i] = sum
+    for j in range(taps):
+        for i in range(2):
+            value[i][j] = values[j * step][i]
+    for a in range(points):
+        for i in range(2):
+            broadcast(sum, 0)
+            for j in range(taps):
+                multiply_add(sum, factors[a * taps + j], value[i][j])
+            totals[a * pitch][i] = sum
 
 
-cdef void weighted_sum(
-    int64_t taps, const double* factors, const double* values, int64_t step, double* total
+cdef void weighted_sums(
+    int64_t taps, int64_t points, const double* factors, const channels_together* values, int64_t step,
+    channels_together* totals, int64_t pitch,
 ) noexcept nogil:
-    """total[i] = sum over j of factors[j] * values[j * step + i]: the instances."""
+    """totals[a * pitch] = sum over j of factors[a, j] * values[j * step]: the instances."""
     if taps == 1:
-        weighted_sum_of(1, factors, values, step, total)
+        weighted_sums_of(1, points, factors, values, step, totals, pitch)
     elif taps == 2:
-        weighted_sum_of(2, factors, values, step, total)
+        weighted_sums_of(2, points, factors, values, step, totals, pitch)
     elif taps == 3:
-        weighted_sum_of(3, factors, values, step, total)
+        weighted_sums_of(3, points, factors, values, step, totals, pitch)
     else:
-        weighted_sum_of(5, factors, values, step, total)
+        weighted_sums_of(5, points, factors, values, step, totals, pitch)
 
 
-cdef void transform_weights(const Transform* transform, const real* packed, real* transformed) noexcept nogil:
+cdef void transform_weights(const Transform* transform, const real* packed, vector* transformed) noexcept nogil:
     """G g G' in double precision, for some channels of a tile at once."""
     cdef int64_t width = transform.width
     cdef int64_t points = transform.points[0] * transform.points[1]
     cdef int64_t taps = transform.taps[0] * transform.taps[1]
     cdef int64_t of_group = transform.tiles * transform.products
     cdef int64_t k, i
+    cdef real* target
     for k in range(transform.first, transform.last):
+        target = <real*> transformed + k // of_group * points * transform.plane + k % of_group * width
         i = 0
         while i < width:
             transform_kernels(
-                transform, packed + k * taps * width + i, bounded(width - i, 0, TOGETHER),
-                transformed + k // of_group * points * transform.plane + k % of_group * width + i,
+                transform, packed + k * taps * width + i, bounded(width - i, 0, TOGETHER), <vector*> (target + i)
             )
             i += TOGETHER
 
 
 cdef inline void transform_kernels(
-    const Transform* transform, const real* packed, int64_t count, real* transformed
+    const Transform* transform, const real* packed, int64_t count, vector* transformed
 ) noexcept nogil:
     """The kernels of some output channels, to the planes of the points."""
-    cdef const double* columns = <const double*> transform.matrix[0]
-    cdef const double* rows = <const double*> transform.matrix[1]
     cdef int64_t height = transform.taps[0]
     cdef int64_t length = transform.taps[1]
-    cdef channels_together kernel[MOST_POINTS][MOST_POINTS]
-    cdef channels_together half[MOST_POINTS]
-    cdef channels_together total
-    cdef int64_t a, b, j, i
-    for b in range(height):
-        for j in range(length):
+    cdef channels_together kernel[MOST_TAPS][MOST_TAPS]
+    cdef channels_together half[MOST_POINTS][MOST_TAPS]
+    cdef channels_together row[MOST_POINTS]
+    cdef real* target = <real*> transformed
+    cdef real values[TOGETHER]
+    cdef int64_t a, b, i
+    for a in range(height):
+        for b in range(length):
             for i in range(TOGETHER):
-                kernel[b][j][i] = packed[(b * length + j) * transform.width + i] if i < count else 0
+                values[i] = packed[(a * length + b) * transform.width + i] if i < count else 0
+            for i in range(TOGETHER):
+                (<double*> kernel[a][b])[i] = values[i]
+    for b in range(length):
+        weighted_sums(
+            height, transform.points[0], <const double*> transform.matrix[0], &kernel[0][b], MOST_TAPS, &half[0][b],
+            MOST_TAPS,
+        )
     for a in range(transform.points[0]):
-        for j in range(length):
-            weighted_sum(height, columns + a * height, kernel[0][j], MOST_POINTS * TOGETHER, half[j])
+        weighted_sums(length, transform.points[1], <const double*> transform.matrix[1], half[a], 1, row, 1)
         for b in range(transform.points[1]):
-            weighted_sum(length, rows + b * length, half[0], TOGETHER, total)
-            for i in range(count):
-                transformed[i] = <real> total[i]
-            transformed += transform.plane
+            for i in range(TOGETHER):
+                values[i] = <real> (<const double*> row[b])[i]
+            prefetch_written(<const char*> target + 4 * LINE)  # of more planes than a processor watches
+            store_row(<vector*> target, values, count)
+            target += transform.plane
