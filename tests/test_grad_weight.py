@@ -53,7 +53,7 @@ def cut(form=None, **constants):
 
 
 def geometry_of(x_shape, weight_shape, dtype, **arguments):
-    return fastconv.plan(np.empty(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
+    return fastconv.plan(np.zeros(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
 
 
 def grad_weight(grad_output, x, weight_shape, threads=1, **arguments):

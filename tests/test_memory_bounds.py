@@ -226,7 +226,7 @@ def check_grad_weight(seed):
     x[...], y[...] = integers(x_shape, dtype, rng), integers(out_shape, dtype, rng)
     before = x_memory.copy(), y_memory.copy()
     print(seed, dtype, x.shape, x.strides, weight_shape, y.strides, arguments, flush=True)
-    convolution = fastconv.plan(np.empty(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
+    convolution = fastconv.plan(np.zeros(weight_shape, dtype), **arguments).tasks.geometry(x_shape)
     expected = reference(convolution, x, y)
     allowed = {"float32": 1e-5, "float64": 1e-13}[dtype] * reference(convolution, abs(x), abs(y)).max()
     for form in forms_for(convolution, contiguous_layout(convolution)):

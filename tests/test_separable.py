@@ -133,6 +133,7 @@ def test_what_a_weight_may_be_off(change, terms):
 DECLINED = {
     "rank": ({}, normal((1, 1, 9, 9), "float32"), "weights of rank 9 have nothing to save"),
     "not finite": ({}, np.full((1, 1, 9, 9), np.nan, "float32"), "weights of rank 9"),
+    "signalling NaNs": ({}, np.full((1, 1, 9, 9), 0x7F800001, "uint32").view("float32"), "weights of rank 9"),
     "channels": ({}, np.ones((1, 2, 9, 9), "float32"), "one input channel"),
     "strict": ({"precision": "strict"}, np.ones((1, 1, 9, 9), "float32"), "strict"),
     "one axis": ({}, np.ones((1, 1, 1, 99), "float32"), "one axis"),

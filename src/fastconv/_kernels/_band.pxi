@@ -316,9 +316,9 @@ cdef inline bint add_planes(
     cdef int64_t plane
     for plane in range(band.planes):
         if band.expects:
-            expect_input(
+            expect_rows(
                 lines.line[plane * rows + rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
-                S * R, band.row * sizeof(real), S * V * sizeof(vector),
+                S * R, band.row * sizeof(real), S * V * sizeof(vector), False,
             )
         if H:
             add_few_rows(R, O, V, S, H, F, total, band, lines, lines.line + plane * rows, w, edges, weight)
@@ -431,7 +431,7 @@ cdef inline void add_strips(
             for o in range(O):
                 expect_rows(
                     <uintptr_t> (<real*> band_sums + band.ahead + o * band.channel_step),
-                    R, band.row_step * sizeof(real), V * sizeof(vector),
+                    R, band.row_step * sizeof(real), V * sizeof(vector), True,
                 )
         for i in range(R * O):
             for v in range(V):

@@ -59,6 +59,7 @@ cdef extern from "vector.h" nogil:
     void take_even(...)
     void take_odd(...)
     void take_mixed(...)
+    void take_last(...)
     void unmix(...)
     void interleave(...)
     void swap_pairs(...)

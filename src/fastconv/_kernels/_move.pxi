@@ -1,23 +1,20 @@
 """Copies between a row of an array and a row in cache."""
 
 
-cdef inline void expect_rows(uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes) noexcept nogil:
-    """Bring what is soon to be written into cache, meanwhile."""
+cdef inline void expect_rows(
+    uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes, bint written
+) noexcept nogil:
+    """Bring what is soon to be written, or read, into cache meanwhile."""
+    cdef const char* address
     cdef int64_t i, at
     for i in range(rows):
         at = 0
         while at < bytes:
-            prefetch_written(<const char*> start + i * pitch + at)
-            at += LINE
-
-
-cdef inline void expect_input(uintptr_t start, int64_t rows, int64_t pitch, int64_t bytes) noexcept nogil:
-    """The same of what is soon to be read."""
-    cdef int64_t i, at
-    for i in range(rows):
-        at = 0
-        while at < bytes:
-            prefetch_near(<const char*> start + i * pitch + at)
+            address = <const char*> start + i * pitch + at
+            if written:
+                prefetch_written(address)
+            else:
+                prefetch_near(address)
             at += LINE
 
 

@@ -131,8 +131,8 @@ cdef inline void stage_row(const Job* job, const Run* columns, const real* row, 
     cdef const real* inside = row + (columns.origin + columns.low * w.step - w.before) * w.x
     cdef real* to = <real*> target
     cdef int64_t a
-    if w.x == 1 and job.c > 1:  # the same row of the next channel
-        expect_input(<uintptr_t> (inside + job.x_c), 1, 0, (columns.high - columns.low) * w.step * sizeof(real))
+    if w.x == 1 and job.c > 1:  # the same row of the next channel: rows are too short for processors to foresee them
+        expect_rows(<uintptr_t> (inside + job.x_c), 1, 0, (columns.high - columns.low) * w.step * sizeof(real), False)
     if w.constant:  # in whole vectors, of which the next copy overwrites what is too much
         fill_row(target, <real> job.padding_value, columns.low)
         load_row(<vector*> (to + columns.low), inside, w.step * w.x, columns.high - columns.low)

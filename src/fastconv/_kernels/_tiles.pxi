@@ -157,7 +157,7 @@ cdef inline void multiply(
     if piece.in_output and chain.last:
         work.target_step = job.y_o
         target = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
-        expect_rows(<uintptr_t> target, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real))
+        expect_rows(<uintptr_t> target, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real), True)
     piece.step = work.target_step
     piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
     piece.channel_step = piece.step if job.lanes_are_pixels else 1

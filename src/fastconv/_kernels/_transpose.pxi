@@ -4,34 +4,38 @@ Taking the even elements of neighbouring rows, then the odd ones, log2(lanes) ti
 """
 
 
-cdef inline void shuffle_rows(int lanes, const vector* rows, vector* columns) noexcept nogil:
+cdef inline void shuffle_rows(int lanes, bint last, const vector* rows, vector* columns) noexcept nogil:
     """One of the steps."""
     cdef int i
     for i in range(lanes // 2):
-        take_even(columns[i], rows[2 * i], rows[2 * i + 1])
-        take_odd(columns[i + lanes // 2], rows[2 * i], rows[2 * i + 1])
+        if last:
+            take_last(columns[i], rows[2 * i], rows[2 * i + 1], 0)
+            take_last(columns[i + lanes // 2], rows[2 * i], rows[2 * i + 1], 1)
+        else:
+            take_mixed(columns[i], rows[2 * i], rows[2 * i + 1], 0)
+            take_mixed(columns[i + lanes // 2], rows[2 * i], rows[2 * i + 1], 1)
 
 
 cdef inline void transpose_square(int lanes, vector* rows) noexcept nogil:
     cdef vector other[SQUARE]
     if lanes == 2:
-        shuffle_rows(2, rows, other)
+        shuffle_rows(2, True, rows, other)
         rows[0] = other[0]
         rows[1] = other[1]
     elif lanes == 4:
-        shuffle_rows(4, rows, other)
-        shuffle_rows(4, other, rows)
+        shuffle_rows(4, False, rows, other)
+        shuffle_rows(4, True, other, rows)
     elif lanes == 8:
-        shuffle_rows(8, rows, other)
-        shuffle_rows(8, other, rows)
-        shuffle_rows(8, rows, other)
+        shuffle_rows(8, False, rows, other)
+        shuffle_rows(8, False, other, rows)
+        shuffle_rows(8, True, rows, other)
         for lanes in range(8):
             rows[lanes] = other[lanes]
     else:
-        shuffle_rows(16, rows, other)
-        shuffle_rows(16, other, rows)
-        shuffle_rows(16, rows, other)
-        shuffle_rows(16, other, rows)
+        shuffle_rows(16, False, rows, other)
+        shuffle_rows(16, False, other, rows)
+        shuffle_rows(16, False, rows, other)
+        shuffle_rows(16, True, other, rows)
 
 
 cdef inline void whole_square(

@@ -138,14 +138,18 @@ typedef int64_t lane_mask;
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
 #define take_odd(v, low, high) take_alternate(v, low, high, 1)
-/* The same in an order that takes one instruction, and the way from that order to the right one */
+/* The same in an order that takes one instruction, and the way from that order to the right one; and the last of several
+ * such steps, which brings the lanes of a transposed square where they belong */
 #if defined(__AVX2__) && !defined(__AVX512F__)
 #define take_mixed(v, low, high, first) \
     ((v) = _Generic((v), vfloat: take_mixed_vfloat, vdouble: take_mixed_vdouble)((low), (high), first))
 #define unmix(v) ((v) = (__typeof__(v))_mm256_permute4x64_pd((__m256d)(v), 0xD8))
+#define take_last(v, low, high, first) \
+    ((v) = (__typeof__(v))_mm256_permute2f128_pd((__m256d)(low), (__m256d)(high), (first) ? 0x31 : 0x20))
 #else
 #define take_mixed take_alternate
 #define unmix(v) ((void)(v))
+#define take_last take_alternate
 #endif
 /* low, high = the elements of a and b in turns */
 #if defined(__clang__)
