@@ -83,8 +83,8 @@ def test_the_bound_for_every_kind_of_data(kind, kernel, dtype):
     for weights in KINDS_OF_DATA.values():
         weight = weights(rng, (7, 160, *kernel)).astype(dtype)
         y = fastconv.conv(x, weight, padding="same", algorithm="winograd")
-        # In 3-D, F(4 × 4, 3 × 3) of data that are all equal leaves more of it: docs/accuracy.md
-        assert share(y, x, weight, padding="same") <= BOUND[dtype] / (2 if len(kernel) == 3 else 4)
+        # In 3-D, F(4 × 4, 3 × 3) of data that are all equal is off by up to 3.8e-6: docs/accuracy.md
+        assert share(y, x, weight, padding="same") <= BOUND[dtype] / (2.5 if len(kernel) == 3 else 4)
 
 
 @pytest.mark.parametrize("form", _winograd.FORMS[1:], ids=lambda form: form.name)

@@ -22,10 +22,10 @@ def terms_of(convolution, weight):
     """How many outer products make the weights of every channel, or None where it makes no difference."""
     if _unfit(convolution):
         return None
+    rank = min(prod(convolution.kernel[:2]), convolution.kernel[2])
     if not np.isfinite(weight).all():
-        return min(prod(convolution.kernel[:2]), convolution.kernel[2])
+        return rank
     matrices, _ = _scaled(_matrices(convolution, weight))
-    rank = min(matrices.shape[-2:])
     tolerance = TOLERANCE[convolution.dtype.name]
     values = np.linalg.svd(matrices, compute_uv=False)
     # those that are larger cannot be left over

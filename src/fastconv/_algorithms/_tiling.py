@@ -20,7 +20,7 @@ SHARES = 8  # blocks of a thread, at least
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
-LATENCY = 8.0  # multiply-adds that are begun before the first one of them ends: what a product of few sums takes
+LATENCY = 8.0  # what a product of few sums takes: two multiply-adds begin in each of the four cycles that one takes
 SHIFTED = 1.0  # a product of a tile that reads its pixels where they lie, by tables,
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
