@@ -45,3 +45,13 @@ def test_dilated_on_a_long_signal(dtype, algorithm):
     arguments = {"padding": 8, "dilation": 8}
     expected = fastconv.conv1d(x, weight, **arguments, algorithm="reference")
     np.testing.assert_array_equal(fastconv.plan(weight, **arguments, algorithm=algorithm)(x), expected)
+
+
+@pytest.mark.parametrize("algorithm", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("size", "dilation"), [((33, 33), 12), ((24, 33), (18, 6)), ((9, 40), (4, 36))], ids=str)
+def test_dilations_that_reach_far_into_the_padding(size, dilation, dtype, algorithm):
+    x, weight = integers((2, 20, *size), dtype, 0), integers((24, 20, 3, 3), dtype, 1)
+    arguments = {"padding": "same", "dilation": dilation}
+    expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
+    np.testing.assert_array_equal(fastconv.plan(weight, **arguments, algorithm=algorithm)(x), expected)

@@ -17,6 +17,7 @@ WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
 GROUPED = 1 << 12  # outputs of one channel each that several groups in a block have together, at most
 SHARES = 8  # blocks of a thread, at least
+NARROWER = (2, 3, 4)  # parts of a row where a dilation reaches far into the padding
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
@@ -218,13 +219,16 @@ def cheapest(shape, algorithm):
 
 
 def _blocks(shape):
-    """Whole rows, one or several, or a part of one row."""
+    """Whole rows, one or several; a part of one; parts of several, if all their columns have padding under a tap."""
     _, h, w = shape.lines
+    narrower = [ceil(w.out / parts) for parts in NARROWER] if shape.skips else []
+    narrower = [width for width in narrower if _live_taps(w, width) < 1]
     blocks = set()
     for pixels in PIXELS:
         width = balanced(w.out, pixels)
         height = balanced(h.out, max(1, pixels // width)) if width == w.out else 1
         blocks.update((1, balanced(h.out, rows), width) for rows in (height, *BAND_BLOCKS))
+        blocks.update((1, balanced(h.out, max(1, pixels // width)), width) for width in narrower)
     return sorted(blocks)
 
 
@@ -345,7 +349,7 @@ def live(shape, tiling):
     d, h, w = shape.lines
     within = tiling.block[2] % tiling.pixel_tile == 0
     rows = 1 if within else ceil(tiling.pixel_tile / tiling.block[2]) + 1
-    return _live_taps(d, 1) * _live_taps(h, rows) * (_live_taps(w, tiling.pixel_tile) if within else 1.0)
+    return _live_taps(d, 1) * _live_taps(h, rows) * _live_taps(w, tiling.pixel_tile if within else tiling.block[2])
 
 
 @lru_cache(256)
