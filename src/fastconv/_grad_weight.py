@@ -10,7 +10,7 @@ from math import ceil, prod
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._cuts import cheapest_cut, items
+from ._algorithms._cuts import cheapest_cut, items, pitch_of
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
 from ._algorithms._tiled import skips_padding
@@ -222,7 +222,7 @@ def _channelwise(geometry, layout, axes, cut, tables):
 def _winograd(geometry, layout, axes, cut, tables):
     fields, columns_at = _staged(geometry, layout, axes, cut, tables)
     lanes = _isa.kernels.LANES[geometry.convolution.dtype.name]
-    pitch = ceil(cut.c / lanes) * lanes
+    pitch = pitch_of(cut.c, lanes)
     wide = ceil(cut.o / (2 * lanes)) * 2 * lanes
     (tall, h_points), (long, w_points) = cut.transforms
     _, height, width = cut.block

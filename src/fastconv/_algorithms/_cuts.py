@@ -1,4 +1,4 @@
-"""How the sum over positions in the gradient of the weights is cut: three forms of it, chosen by counted cost.
+"""How the sum over positions in the gradient of the weights is cut: four forms of it, chosen by counted cost.
 
 An item of work owns some output channels × input channels of one group, or some channels of a depthwise convolution,
 and sums over blocks of output positions. Where that gives too few items, the positions are split too, and what is long
@@ -22,6 +22,7 @@ KEPT_BYTES = 1 << 18  # of sums that it keeps
 KEPT_VALUES = 1 << 19  # or of transformed ones
 PARTS_BYTES = 1 << 21  # of parts that are added up
 
+OUTER_VECTORS = (4, 8, 16, 32)  # of output channels that an item may have
 MOST_TILES = 64  # of a block
 TRANSFORMS = {1: (1, 1), 3: (4, 6)}  # taps → positions of a tile, and points that it is transformed into
 
@@ -36,6 +37,12 @@ GATHER = 2.0  # copying one element that does not lie beside its neighbour
 POINT = 8.0  # transforming a vector of one point
 WORTH = 1.1  # what sums of transformed tiles must save
 ITEM = 600.0  # what a block costs beside
+ADD = 1.7  # adding one element of a part to the others'
+
+
+def pitch_of(channels, lanes):
+    """Elements from one position's channels to the next's: an odd number of vectors, which lie on all lines of a cache."""
+    return (ceil(channels / lanes) | 1) * lanes
 
 
 class Rows(NamedTuple):
@@ -51,7 +58,7 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, offsets, kernel_width, channels, lanes):
         """`offsets`: of each tap's operand among the staged positions."""
-        pitch = channels if channels <= lanes else ceil(channels / lanes) * lanes
+        pitch = channels if channels <= lanes else pitch_of(channels, lanes)
         runs = []
         for tap in sorted(range(len(offsets)), key=offsets.__getitem__):
             beside = runs and tap // kernel_width == runs[-1][-1] // kernel_width
@@ -130,31 +137,30 @@ def _outer(geometry, axes):
     g, (_, h, w) = geometry, axes
     kernels, dtype = _isa.kernels, geometry.convolution.dtype
     lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
-    o = balanced(g.o, (8 if taps == 1 else 4) * lanes)
     width = balanced(w.out, kernels.LONGEST_CHAIN)
     block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
     block, stage = _staged(axes, block, dtype)
-    wide = ceil(o / (2 * lanes)) * 2 * lanes
-    most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
-    c = balanced(g.c, max(1, most))
-    if c > lanes:
-        c = min(g.c, ceil(c / lanes) * lanes)
-    rows = Rows.of(stage.offsets().tolist(), w.kernel, c, lanes)
-    positions = block[1] * block[2]
-    tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
-    items = g.groups * ceil(g.o / o) * ceil(g.c / c)
-    turned = stage.plane * c + positions * wide
-    cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
-    yield Cut(
-        form="outer products",
-        block=block,
-        stage=stage,
-        o=o,
-        c=c,
-        rows=rows,
-        chains=ceil(positions / kernels.LONGEST_CHAIN),
-        cost=blocks(g, axes, block) * items * cycles,
-    )
+    offsets, positions, count = stage.offsets().tolist(), block[1] * block[2], blocks(g, axes, block)
+    for o in {balanced(g.o, vectors * lanes) for vectors in OUTER_VECTORS}:
+        wide = ceil(o / (2 * lanes)) * 2 * lanes
+        most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
+        for c in {balanced(g.c, max(1, most // parts)) for parts in (1, 2, 4)}:
+            if c > lanes:
+                c = min(g.c, ceil(c / lanes) * lanes)
+            rows = Rows.of(offsets, w.kernel, c, lanes)
+            tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
+            turned = stage.plane * c + positions * wide
+            cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
+            yield Cut(
+                form="outer products",
+                block=block,
+                stage=stage,
+                o=o,
+                c=c,
+                rows=rows,
+                chains=ceil(positions / kernels.LONGEST_CHAIN),
+                cost=count * g.groups * ceil(g.o / o) * ceil(g.c / c) * cycles,
+            )
 
 
 def _channelwise(geometry, axes):
@@ -234,8 +240,8 @@ FORMS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise, "
 
 def cheapest_cut(geometry, axes):
     """The cheapest `Cut`, split into enough items."""
-    cuts = [cut for form in FORMS.values() for cut in form(geometry, axes)]
-    return _split(geometry, axes, min(cuts, key=lambda cut: cut.cost))
+    cuts = [_split(geometry, axes, cut) for form in FORMS.values() for cut in form(geometry, axes)]
+    return min(cuts, key=lambda cut: cut.cost)
 
 
 def _staged(axes, block, dtype):
@@ -263,9 +269,12 @@ def items(geometry, cut):
 
 def _split(geometry, axes, cut):
     """Split the positions where there are few items, unless parts would take much memory, and where items are long."""
-    part = prod(geometry.convolution.weight_shape) * geometry.convolution.dtype.itemsize
+    part = prod(geometry.convolution.weight_shape)
+    part_bytes = part * geometry.convolution.dtype.itemsize
     positions, apart = blocks(geometry, axes, cut.block), items(geometry, cut)
-    splits = min(positions, ceil(ITEMS / apart), max(1, PARTS_BYTES // part))
+    splits = min(positions, ceil(ITEMS / apart), max(1, PARTS_BYTES // part_bytes))
     flush = max(1, FLUSH // cut.chains)
     wanted = max(ceil(positions / (splits * flush * FLUSHES)), ceil(geometry.flops / (splits * apart * ITEM_FLOPS)))
-    return cut._replace(flush=flush, splits=splits, rounds=min(wanted, positions // splits))
+    rounds = min(wanted, positions // splits)
+    cost = cut.cost + (part * splits * rounds * ADD if splits * rounds > 1 else 0)
+    return cut._replace(flush=flush, splits=splits, rounds=rounds, cost=cost)
