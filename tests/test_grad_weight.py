@@ -166,7 +166,7 @@ EDGES = {
         (
             "outer products",
             lambda lanes, rows: ((2, 3 * lanes + 13, 9, 11), (5 * lanes, 3 * lanes + 13, 3, 3)),
-            {"constants": {"KEPT_BYTES": 2**13}},
+            {"constants": {"KEPT_BYTES": 2**13, "OUTER_VECTORS": (4,)}},
         ),
     ),
     "several chains of a block": (

@@ -19,11 +19,11 @@ cdef void outer_products(
     cdef int64_t rows = block.count[1]
     cdef int64_t positions = rows * block.count[2]
     cdef int64_t tiles = (task.o + width - 1) // width
-    cdef int64_t t, h, w, first, length, k = 0
+    cdef int64_t t, h, first, k
     cdef real* g_columns = columns + job.g_columns_at
-    cdef bint fresh = task.first
-    cdef int64_t x_steps[CHAIN]
-    cdef int64_t g_rows[CHAIN]
+    cdef int64_t steps[CHAIN]
+    cdef int64_t operand_rows[CHAIN]
+    cdef Work work
     if task.x_plane and task.x_c:
         transpose[real, vector](x, task.x_c, task.c, task.x_plane, columns, job.pitch, sums)
     elif task.x_c:  # read in place: rows of it
@@ -41,21 +41,28 @@ cdef void outer_products(
     if job.axis[1].points > 1 or job.axis[2].points > 1:
         winograd_products(job, block, task, columns, result, sums)
         return
+    work.first = task.first
+    work.step = work.target_step = width
+    work.factor_step = job.pitch
+    work.steps = work.rows = NULL
     first = 0
     while first < positions:
-        length = bounded(positions - first, 0, job.chunk_taps)
-        for k in range(length):
-            h = (first + k) // block.count[2]
-            w = first + k - h * block.count[2]
-            x_steps[k] = (h * job.row + w) * job.pitch
-            g_rows[k] = (first + k) * width
+        work.length = bounded(positions - first, 0, job.chunk_taps)
+        x = columns + first * job.pitch
+        if rows > 1 and job.row > block.count[2]:  # not side by side
+            for k in range(work.length):
+                h = (first + k) // block.count[2]
+                steps[k] = (h * (job.row - block.count[2]) + k) * job.pitch
+                operand_rows[k] = k * width
+            work.steps = steps
+            work.rows = operand_rows
         for t in range(tiles):
             add_tiles(
-                job, block, columns, x_steps, g_columns + t * positions * width, g_rows, length,
-                <real*> sums + t * job.rows_kept * width, fresh, sums,
+                job, block, &work, x, g_columns + (t * positions + first) * width,
+                <real*> sums + t * job.rows_kept * width, sums,
             )
-        fresh = False
-        first += length
+        work.first = False
+        first += work.length
     if task.flush:
         for t in range(tiles):
             store_turned(
@@ -65,8 +72,8 @@ cdef void outer_products(
 
 
 cdef inline void add_tiles(
-    const Job* job, const Block* block, const real* factors, const int64_t* steps,
-    const real* operands, const int64_t* rows, int64_t length, real* kept, bint fresh, vector* as_vectors,
+    const Job* job, const Block* block, Work* work, const real* factors, const real* operands, real* kept,
+    vector* as_vectors,
 ) noexcept nogil:
     """One chain; tiles whose factors are all zeros of the padding are left out."""
     cdef const Axis* d = &job.axis[0]
@@ -74,12 +81,6 @@ cdef inline void add_tiles(
     cdef int64_t width = 2 * (sizeof(vector) // sizeof(real))
     cdef int64_t top = block.first[1]
     cdef int64_t i, m, row
-    cdef Work work
-    work.steps = steps
-    work.rows = rows
-    work.length = length
-    work.first = fresh
-    work.step = work.target_step = width
     work.ahead = <uintptr_t> operands
     for i in range(job.row_tiles):
         m = (<const int64_t*> job.tile_sizes)[i]
@@ -88,12 +89,12 @@ cdef inline void add_tiles(
             lies_outside(d, block.first[0], block.first[0], row // h.kernel)
             or lies_outside(h, top, top + block.count[1] - 1, row % h.kernel)
         ):
-            if fresh:
+            if work.first:
                 memset(kept, 0, m * width * sizeof(real))
         else:
             work.sums = <uintptr_t> kept
             tile[real, vector](
-                m, 2, &work, factors + (<const int64_t*> job.tile_factors)[i], operands, <vector*> kept
+                m, 2, work, factors + (<const int64_t*> job.tile_factors)[i], operands, <vector*> kept
             )
         kept += m * width
 
