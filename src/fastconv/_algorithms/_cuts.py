@@ -41,7 +41,7 @@ ADD = 1.7  # adding one element of a part to the others'
 
 
 def pitch_of(channels, lanes):
-    """Elements from one position's channels to the next's: an odd number of vectors, which lie on all lines of a cache."""
+    """Elements from one position's channels to the next's: an odd number of vectors, so that all of a cache is used."""
     return (ceil(channels / lanes) | 1) * lanes
 
 

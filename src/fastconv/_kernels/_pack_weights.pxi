@@ -1,50 +1,94 @@
-"""Weights → (groups, tiles, products, channels of a tile), as the register tiles read them."""
+"""Weights → (groups, tiles, products, channels of a tile), as the register tiles read them.
+
+Some products at a time of all tiles: so memory is read in its order, and what was packed is looked at while it is in
+cache. In gradients products lie far apart, with the channels between them.
+"""
+
+cdef enum:
+    NEAR_PRODUCTS = 1024  # that are packed together where they lie side by side,
+    FAR_PRODUCTS = 16    # or do not
 
 
 cdef bint pack_weights(const Packing* packing, const real* weight, real* packed, vector* as_vectors) noexcept nogil:
     """Whether all are finite, too. `packed` holds zeros where the last tile has no channel."""
-    cdef const int64_t* size = packing.size
-    cdef const int64_t* stride = packing.stride
-    cdef int64_t products = size[0] * size[1] * size[2] * size[3]
-    cdef int64_t g, o = 0, a, b, c, count
-    cdef const real* run
-    cdef real* target = packed
+    cdef int64_t length = packing.size[3]
+    cdef int64_t runs = packing.size[0] * packing.size[1] * packing.size[2]
+    cdef int64_t some = NEAR_PRODUCTS if packing.stride[3] * packing.stride[3] == 1 else FAR_PRODUCTS
+    cdef int64_t together = bounded(FAR_PRODUCTS // bounded(length, 1, FAR_PRODUCTS), 1, runs)
+    cdef int64_t tiles = (packing.channels + packing.width - 1) // packing.width
+    cdef int64_t g, run, first, last, count
+    cdef const real* start = packed
+    cdef bint small = runs * length <= NEAR_PRODUCTS
+    cdef bint finite = True
     for g in range(packing.groups):
-        o = 0
-        while o < packing.channels:
-            count = bounded(packing.channels - o, 0, packing.width)
-            for a in range(size[0]):
-                for b in range(size[1]):
-                    for c in range(size[2]):
-                        run = (
-                            weight + g * packing.group_stride + o * packing.channel_stride
-                            + a * stride[0] + b * stride[1] + c * stride[2]
-                        )
-                        pack_run(packing, run, count, target, as_vectors)
-                        target += size[3] * packing.width
-            o += packing.width
-    return all_finite(packed, target - packed, as_vectors)
+        run = 0
+        while run < runs:
+            last = bounded(run + together, run, runs)
+            first = 0
+            while first < length:
+                count = bounded(length - first, 0, some)
+                pack_products(packing, run, last, first, count, weight, packed, as_vectors, NULL if small else &finite)
+                first += count
+            run = last
+        weight += packing.group_stride
+        packed += tiles * runs * length * packing.width
+    return all_finite(start, packed - start, as_vectors) if small else finite
+
+
+cdef inline void pack_products(
+    const Packing* packing, int64_t run, int64_t last, int64_t first, int64_t count,
+    const real* weight, real* packed, vector* as_vectors, bint* finite,
+) noexcept nogil:
+    """The products `first` .. `first + count` of some runs, of all channels of a group; `finite`: whether all are."""
+    cdef int64_t length = packing.size[3]
+    cdef int64_t products = packing.size[0] * packing.size[1] * packing.size[2] * length
+    cdef int64_t o = 0, r, channels
+    cdef real* target
+    weight += first * packing.stride[3]
+    packed += (run * length + first) * packing.width
+    while o < packing.channels:
+        channels = bounded(packing.channels - o, 0, packing.width)
+        target = packed
+        for r in range(run, last):
+            pack_run(packing, weight + place_of(packing, r), channels, count, target, as_vectors)
+            target += count * packing.width
+        if finite != NULL:
+            finite[0] &= all_finite(packed, target - packed, as_vectors)
+        weight += packing.width * packing.channel_stride
+        packed += products * packing.width
+        o += packing.width
+
+
+cdef inline int64_t place_of(const Packing* packing, int64_t run) noexcept nogil:
+    cdef int64_t c = digit(&run, packing.size[2])
+    cdef int64_t b = digit(&run, packing.size[1])
+    return run * packing.stride[0] + b * packing.stride[1] + c * packing.stride[2]
 
 
 cdef inline void pack_run(
-    const Packing* packing, const real* run, int64_t count, real* target, vector* as_vectors
+    const Packing* packing, const real* run, int64_t channels, int64_t count, real* target, vector* as_vectors
 ) noexcept nogil:
-    """The products of one run, of `count` channels."""
-    cdef int64_t length = packing.size[3]
+    """`count` products that lie evenly, of some channels."""
     cdef int64_t step = packing.stride[3]
     cdef int64_t width = packing.width
+    cdef int64_t in_line = LINE // sizeof(real)
     cdef int64_t i, j
     if step == width == 1:
-        memcpy(target, run, length * sizeof(real))
+        memcpy(target, run, count * sizeof(real))
+    elif packing.channel_stride == 1:
+        for j in range(count):
+            for i in range((channels + in_line - 1) // in_line):
+                prefetch_near(run + (j + FAR_PRODUCTS) * step + i * in_line)
+            store_exactly(<vector*> (target + j * width), run + j * step, channels)
     elif step == 1:
-        transpose[real, vector](run, packing.channel_stride, count, length, target, width, as_vectors)
+        transpose[real, vector](run, packing.channel_stride, channels, count, target, width, as_vectors)
     elif step == -1:  # turned round
         transpose[real, vector](
-            run - (length - 1), packing.channel_stride, count, length, target + (length - 1) * width, -width, as_vectors
+            run - (count - 1), packing.channel_stride, channels, count, target + (count - 1) * width, -width, as_vectors
         )
     else:
-        for j in range(length):
-            for i in range(count):
+        for j in range(count):
+            for i in range(channels):
                 target[j * width + i] = run[i * packing.channel_stride + j * step]
 
 

@@ -3,6 +3,9 @@
 Taking the even elements of neighbouring rows, then the odd ones, log2(lanes) times, leaves column i in vector i.
 """
 
+cdef enum:
+    NARROW = 2  # columns that are not worth it
+
 
 cdef inline void shuffle_rows(int lanes, bint last, const vector* rows, vector* columns) noexcept nogil:
     """One of the steps."""
@@ -58,7 +61,12 @@ cdef void part_of_square(
 ) noexcept nogil:
     cdef int lanes = sizeof(vector) // sizeof(real)
     cdef vector square[SQUARE]
-    cdef int64_t r
+    cdef int64_t r, c
+    if width <= NARROW:
+        for c in range(width):
+            for r in range(height):
+                target[c * pitch + r] = rows[r * step + c]
+        return
     for r in range(lanes):
         load_part(square[r], rows + (r if r < height else 0) * step, width)
     transpose_square(lanes, square)
