@@ -7,6 +7,10 @@ when they are stored. Taps come last to first, as in a forward convolution with 
 """
 
 
+cdef enum:
+    NEAR_LINES = 8  # rows that are walked together: lines of the output are whole before they leave the cache
+
+
 cdef struct Sources:
     # What one row of the output is summed from
     int64_t count
@@ -147,47 +151,60 @@ cdef void finish_interleaved(
 cdef void interleaved(const Job* job, int64_t item, real* as_real, vector* as_vectors) noexcept nogil:
     """One block of rows of one channel."""
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t top = item % axis[1].blocks * axis[1].block
     cdef int64_t bottom = bounded(top + axis[1].block, 0, axis[1].out)
-    cdef int64_t half = (axis[2].out + 1) // 2
-    cdef int64_t d, group, n, h, w, vectors, count, first = 0
-    cdef Sources sources
+    cdef int64_t h = top
     cdef Shifts shifts
-    cdef real* y
     item = item // axis[1].blocks
-    d = item % axis[0].out
-    item = item // axis[0].out
-    group = item % job.groups
-    n = item // job.groups
     find_shifts(&axis[2], &shifts)
+    while h < bottom:
+        interleaved_rows(job, item, h, bounded(bottom - h, 0, NEAR_LINES), &shifts, as_real, as_vectors)
+        h += NEAR_LINES
+
+
+cdef inline void interleaved_rows(
+    const Job* job, int64_t plane, int64_t top, int64_t rows, Shifts* shifts, real* as_real, vector* as_vectors
+) noexcept nogil:
+    """A few rows, a few columns of all of them before the next ones."""
+    cdef const Axis* axis = &job.axis[0]
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t half = (axis[2].out + 1) // 2
+    cdef int64_t d = plane % axis[0].out
+    cdef int64_t group = plane // axis[0].out % job.groups
+    cdef int64_t n = plane // axis[0].out // job.groups
+    cdef int64_t h, w, vectors, count, first = 0
+    cdef Sources sources[NEAR_LINES]
+    cdef real* y
+    for h in range(rows):
+        find_sources(
+            job, d, top + h, <const real*> job.x + n * job.x_n + group * job.x_c,
+            <const real*> job.weight + group * job.taps, &sources[h],
+        )
     while first < half:
         vectors = (bounded(half - first, 0, BAND * lanes) + lanes - 1) // lanes
         w = 2 * first
         count = bounded(axis[2].out - w, 0, 2 * vectors * lanes)
-        set_column_masks(&shifts, first, vectors, lanes, axis[2].size, as_vectors)
-        for h in range(top, bottom):
-            find_sources(
-                job, d, h, <const real*> job.x + n * job.x_n + group * job.x_c,
-                <const real*> job.weight + group * job.taps, &sources,
+        set_column_masks(shifts, first, vectors, lanes, axis[2].size, as_vectors)
+        for h in range(rows):
+            y = (
+                <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + (top + h) * axis[1].y + w
             )
-            y = <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + h * axis[1].y + w
             if vectors == 1:
-                interleaved_columns(1, &sources, &shifts, first, y, count, as_vectors)
+                interleaved_columns(1, &sources[h], shifts, first, y, count, as_vectors)
             elif vectors == 2:
-                interleaved_columns(2, &sources, &shifts, first, y, count, as_vectors)
+                interleaved_columns(2, &sources[h], shifts, first, y, count, as_vectors)
             elif BAND > 2:
                 if vectors == 3:
-                    interleaved_columns(3, &sources, &shifts, first, y, count, as_vectors)
+                    interleaved_columns(3, &sources[h], shifts, first, y, count, as_vectors)
                 else:
-                    interleaved_columns(4, &sources, &shifts, first, y, count, as_vectors)
+                    interleaved_columns(4, &sources[h], shifts, first, y, count, as_vectors)
             if job.bias or job.add or job.activation:
                 finish_interleaved(
                     job,
                     <const real*> job.bias + group * job.bias_o
-                    + d * axis[0].bias + h * axis[1].bias + w * axis[2].bias,
+                    + d * axis[0].bias + (top + h) * axis[1].bias + w * axis[2].bias,
                     <const real*> job.add + n * job.add_n + group * job.add_o
-                    + d * axis[0].add + h * axis[1].add + w,
+                    + d * axis[0].add + (top + h) * axis[1].add + w,
                     y, count, as_vectors,
                 )
         first += vectors * lanes
