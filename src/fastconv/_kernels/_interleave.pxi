@@ -9,6 +9,7 @@ when they are stored. Taps come last to first, as in a forward convolution with 
 
 cdef enum:
     NEAR_LINES = 8  # rows that are walked together: lines of the output are whole before they leave the cache
+    PHASE_VECTORS = 4  # of each phase, at once
 
 
 cdef struct Sources:
@@ -23,7 +24,8 @@ cdef struct Shifts:
     int64_t count[2]
     int64_t tap[2][CHAIN]
     int64_t shift[2][CHAIN]         # of the input's columns, against half of the output's
-    lane_mask mask[2][CHAIN][BAND]  # lanes that are input, of each vector of some columns
+    bint inside                     # whether all of some columns are input; else
+    lane_mask mask[2][CHAIN][PHASE_VECTORS]  # lanes that are input, of each vector of some columns
 
 
 cdef inline int64_t source_row(const Axis* axis, int64_t position, int64_t tap) noexcept nogil:
@@ -70,7 +72,14 @@ cdef void set_column_masks(
     Shifts* shifts, int64_t first, int64_t vectors, int64_t lanes, int64_t size, vector* as_vectors
 ) noexcept nogil:
     """For the columns of the output from 2 * first on."""
-    cdef int64_t phase, j, v
+    cdef int64_t phase, j, v, left
+    shifts.inside = True
+    for phase in range(2):
+        for j in range(shifts.count[phase]):
+            left = first + shifts.shift[phase][j]
+            shifts.inside &= left >= 0 and left + vectors * lanes <= size
+    if shifts.inside:
+        return
     for phase in range(2):
         for j in range(shifts.count[phase]):
             for v in range(vectors):
@@ -80,7 +89,7 @@ cdef void set_column_masks(
 
 
 cdef inline void add_phase(
-    int vectors, int phase, vector* total, const Sources* sources, const Shifts* shifts, int64_t first, real* as_real
+    int vectors, bint inside, int phase, vector* total, const Sources* sources, const Shifts* shifts, int64_t first, real* as_real
 ) noexcept nogil:
     """What lies outside of the input is zero."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
@@ -94,26 +103,29 @@ cdef inline void add_phase(
         weight = <const real*> sources.weight[i]
         for j in range(shifts.count[phase]):
             for v in range(vectors):
-                load_masked(operand, row + shifts.shift[phase][j] + v * lanes, shifts.mask[phase][j][v])
+                if inside:
+                    operand = (<const vector*> (row + shifts.shift[phase][j] + v * lanes))[0]
+                else:
+                    load_masked(operand, row + shifts.shift[phase][j] + v * lanes, shifts.mask[phase][j][v])
                 multiply_add(total[v], weight[shifts.tap[phase][j]], operand)
 
 
 cdef inline void interleaved_columns(
-    int vectors, const Sources* sources, const Shifts* shifts, int64_t first, real* y, int64_t count,
+    int vectors, bint inside, const Sources* sources, const Shifts* shifts, int64_t first, real* y, int64_t count,
     vector* as_vectors,
 ) noexcept nogil:
     """`count` columns of the output, from column 2 * first on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef vector even[BAND]
-    cdef vector odd[BAND]
+    cdef vector even[PHASE_VECTORS]
+    cdef vector odd[PHASE_VECTORS]
     cdef vector pair[2]
     cdef int v
     cdef int64_t left
     for v in range(vectors):
         broadcast(even[v], 0)
         broadcast(odd[v], 0)
-    add_phase(vectors, 0, even, sources, shifts, first, y)
-    add_phase(vectors, 1, odd, sources, shifts, first, y)
+    add_phase(vectors, inside, 0, even, sources, shifts, first, y)
+    add_phase(vectors, inside, 1, odd, sources, shifts, first, y)
     for v in range(vectors):
         interleave(pair[0], pair[1], even[v], odd[v])
         left = count - 2 * v * lanes
@@ -123,6 +135,21 @@ cdef inline void interleaved_columns(
         else:
             store_part(y + 2 * v * lanes, pair[0], bounded(left, 0, lanes))
             store_part(y + (2 * v + 1) * lanes, pair[1], bounded(left - lanes, 0, lanes))
+
+
+cdef inline void some_columns(
+    int64_t vectors, bint inside, const Sources* sources, const Shifts* shifts, int64_t first, real* y, int64_t count,
+    vector* as_vectors,
+) noexcept nogil:
+    """The instances."""
+    if vectors == 1:
+        interleaved_columns(1, inside, sources, shifts, first, y, count, as_vectors)
+    elif vectors == 2:
+        interleaved_columns(2, inside, sources, shifts, first, y, count, as_vectors)
+    elif vectors == 3:
+        interleaved_columns(3, inside, sources, shifts, first, y, count, as_vectors)
+    else:
+        interleaved_columns(PHASE_VECTORS, inside, sources, shifts, first, y, count, as_vectors)
 
 
 cdef void finish_interleaved(
@@ -181,7 +208,7 @@ cdef inline void interleaved_rows(
             <const real*> job.weight + group * job.taps, &sources[h],
         )
     while first < half:
-        vectors = (bounded(half - first, 0, BAND * lanes) + lanes - 1) // lanes
+        vectors = (bounded(half - first, 0, PHASE_VECTORS * lanes) + lanes - 1) // lanes
         w = 2 * first
         count = bounded(axis[2].out - w, 0, 2 * vectors * lanes)
         set_column_masks(shifts, first, vectors, lanes, axis[2].size, as_vectors)
@@ -189,15 +216,10 @@ cdef inline void interleaved_rows(
             y = (
                 <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + (top + h) * axis[1].y + w
             )
-            if vectors == 1:
-                interleaved_columns(1, &sources[h], shifts, first, y, count, as_vectors)
-            elif vectors == 2:
-                interleaved_columns(2, &sources[h], shifts, first, y, count, as_vectors)
-            elif BAND > 2:
-                if vectors == 3:
-                    interleaved_columns(3, &sources[h], shifts, first, y, count, as_vectors)
-                else:
-                    interleaved_columns(4, &sources[h], shifts, first, y, count, as_vectors)
+            if shifts.inside:
+                some_columns(vectors, True, &sources[h], shifts, first, y, count, as_vectors)
+            else:
+                some_columns(vectors, False, &sources[h], shifts, first, y, count, as_vectors)
             if job.bias or job.add or job.activation:
                 finish_interleaved(
                     job,
