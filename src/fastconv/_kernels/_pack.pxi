@@ -10,6 +10,8 @@ cdef struct Panel:
     Tile tile
     Chain chain
     uintptr_t pixels
+    const int64_t* steps    # where the operands of its products lie: NULL where both sides are packed
+    const int64_t* operand_rows
     bint in_output          # they are one piece of the output, where whole tiles may be stored,
     int64_t output          # and this is its offset
     int64_t rows[CHAIN]     # the chain's, where it leaves products out

@@ -82,6 +82,18 @@ cdef inline const real* weights_of(
     return weight + (place * job.c * job.taps + chain.product) * job.channel_tile
 
 
+cdef inline void find_operands(const Job* job, Panel* panel) noexcept nogil:
+    """The tile's tables: none where both sides are packed."""
+    cdef const int64_t* pixels = panel.chain.rows
+    cdef const int64_t* weights = panel.chain.weights
+    if job.packed and weights == panel.weights:  # some products are left out
+        pixels = <const int64_t*> job.panel_rows
+    elif job.packed:
+        pixels = weights = NULL
+    panel.steps = weights if job.lanes_are_pixels else pixels
+    panel.operand_rows = pixels if job.lanes_are_pixels else weights
+
+
 cdef void tiles(
     const Job* job, const Block* block, const Chain* whole, Coming* coming, const real* base, real* packed,
     vector* sums,
@@ -92,11 +104,10 @@ cdef void tiles(
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t row = whole.row if block.count[1] > 1 and not job.packed else block.count[2]
     cdef int64_t total = (block.count[1] - 1) * row + block.count[2]
-    cdef int64_t size = whole.length * job.channel_tile * sizeof(real)
-    cdef int64_t pixel = 0, slot = 0, count, expected, t, p
+    cdef int64_t kept = 0 if whole.first and whole.last else job.tile_rows * job.tile_lanes // lanes
+    cdef int64_t pixel = 0, count, t
     cdef const real* weight
-    cdef const char* after
-    cdef const char* ahead
+    cdef const real* after
     while pixel < total:
         count = 0
         while count < PANELS and pixel < total:
@@ -107,6 +118,7 @@ cdef void tiles(
                 skip_padding(job, block, whole, panel)
                 if job.packed:
                     pack(job, base, panel, 1, packed + count * job.panel_step, sums)
+            find_operands(job, panel)
             pixel += job.pixel_tile
             count += 1
         if job.packed and not job.skips:
@@ -114,68 +126,62 @@ cdef void tiles(
         # The weights of a tile stay in cache, and each row of the output is written for a while
         for t in range(block.tiles):
             weight = weights_of(<const real*> job.weight, job, block, whole, t)
-            after = <const char*> weights_of(
-                <const real*> job.weight, job, block, whole, t + 1 if t + 1 < block.tiles else 0
-            )
-            expected = 0
-            for p in range(count):
-                ahead = <const char*> weight
-                if expected < size:
-                    ahead = after + expected
-                    expected += panels[p].chain.length * LINE
-                elif coming.pieces:
-                    ahead = next_lines(coming, panels[p].chain.length)
-                multiply(
-                    job, block, &panels[p], <const real*> panels[p].pixels, block.tile + t, weight, ahead,
-                    sums, slot + t * count + p,
-                )
-        slot += count * block.tiles
+            after = weights_of(<const real*> job.weight, job, block, whole, t + 1 if t + 1 < block.tiles else 0)
+            multiply(job, block, whole, panels, count, block.tile + t, weight, <const char*> after, coming, kept, sums)
+            sums += count * kept
 
 
 cdef inline void multiply(
-    const Job* job, const Block* block, Panel* panel, const real* pixels, int64_t channel_tile, const real* weight,
-    const char* ahead, vector* sums, int64_t slot,
+    const Job* job, const Block* block, const Chain* whole, Panel* panels, int64_t count, int64_t channel_tile,
+    const real* weight, const char* after, Coming* coming, int64_t kept, vector* sums,
 ) noexcept nogil:
-    """Add one chain to one tile, and finish the tile after its last chain, which may store it in the output."""
-    cdef const Chain* chain = &panel.chain
-    cdef Tile* piece = &panel.tile
-    cdef const int64_t* pixel_rows = chain.rows
-    cdef const int64_t* weight_rows = chain.weights
+    """Add one chain to the tiles of one channel tile, and finish them after their last, which may store them in the
+    output. `after`: the next tile's weights; `kept`: vectors of sums that a tile keeps from chain to chain."""
+    cdef Panel* panel
     cdef Work work
-    cdef vector* target = sums
-    piece.channel = block.group * job.o + channel_tile * job.channel_tile
-    piece.channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
-    piece.in_output = panel.in_output and piece.channels == job.channel_tile
-    if not (chain.first and chain.last):
-        target += slot * job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
-    work.length = chain.length
-    work.first = chain.first
-    work.sums = <uintptr_t> target
-    work.step = piece.vectors * sizeof(vector) // sizeof(real)
-    work.target_step = work.step
-    work.ahead = <uintptr_t> ahead
-    if piece.in_output and chain.last:
-        work.target_step = job.y_o
-        target = <vector*> (<real*> job.y + block.n * job.y_n + piece.channel * job.y_o + panel.output)
-        expect_rows(<uintptr_t> target, job.tile_rows, job.y_o * sizeof(real), job.tile_lanes * sizeof(real), True)
-    piece.step = work.target_step
-    piece.pixel_step = 1 if job.lanes_are_pixels else piece.step
-    piece.channel_step = piece.step if job.lanes_are_pixels else 1
-    if job.packed:
-        pixel_rows = NULL
-        if weight_rows == panel.weights:  # some products are left out
-            pixel_rows = <const int64_t*> job.panel_rows
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t first = channel_tile * job.channel_tile
+    cdef int64_t channels = bounded(job.o - first, 0, job.channel_tile)
+    cdef int64_t rows = job.tile_rows
+    cdef int64_t bytes = job.tile_lanes * sizeof(real)
+    cdef int64_t y_o = job.y_o
+    cdef int64_t size = whole.length * job.channel_tile * sizeof(real)
+    cdef int64_t expected = 0, p
+    cdef bint to_output = whole.last and channels == job.channel_tile
+    cdef bint finishes = whole.last and (job.bias or job.activation)
+    cdef bint lanes_are_pixels = job.lanes_are_pixels
+    cdef real* y = <real*> job.y + block.n * job.y_n + (block.group * job.o + first) * y_o
+    cdef vector* target
+    work.first = whole.first
+    work.step = job.tile_lanes
+    work.factor_step = job.channel_tile if lanes_are_pixels else job.panel_pitch
+    for p in range(count):
+        panel = &panels[p]
+        target = sums + p * kept
+        work.length = panel.chain.length
+        work.steps = panel.steps
+        work.rows = panel.operand_rows
+        work.sums = <uintptr_t> target
+        work.target_step = work.step
+        work.ahead = <uintptr_t> weight
+        if expected < size:
+            work.ahead = <uintptr_t> (after + expected)
+            expected += work.length * LINE
+        elif coming.pieces:
+            work.ahead = <uintptr_t> next_lines(coming, work.length)
+        if to_output and panel.in_output:
+            target = <vector*> (y + panel.output)
+            work.target_step = y_o
+            expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
+        if lanes_are_pixels:
+            tile(rows, bytes // sizeof(vector), &work, weight, <const real*> panel.pixels, target)
         else:
-            weight_rows = NULL
-    if job.lanes_are_pixels:
-        work.factor_step = job.channel_tile
-        work.steps = weight_rows
-        work.rows = pixel_rows
-        tile(job.tile_rows, piece.vectors, &work, weight, pixels, target)
-    else:
-        work.factor_step = job.panel_pitch
-        work.steps = pixel_rows
-        work.rows = weight_rows
-        tile(job.tile_rows, piece.vectors, &work, pixels, weight, target)
-    if chain.last and (not piece.in_output or job.bias or job.activation):
-        finish(job, block, piece, <real*> target, target)
+            tile(rows, bytes // sizeof(vector), &work, <const real*> panel.pixels, weight, target)
+        if finishes or whole.last and not (to_output and panel.in_output):
+            panel.tile.channel = block.group * job.o + first
+            panel.tile.channels = channels
+            panel.tile.in_output = to_output and panel.in_output
+            panel.tile.step = work.target_step
+            panel.tile.pixel_step = 1 if lanes_are_pixels else work.target_step
+            panel.tile.channel_step = work.target_step if lanes_are_pixels else 1
+            finish(job, block, &panel.tile, <real*> target, target)
