@@ -170,10 +170,12 @@ def _band_loads(tiling, shape, vectors):
 
 
 def _shared_loads(tiling, shape, vectors):
-    """Each row of the kernel and of the band but one."""
+    """Each row of the kernel and of the band but one; and each weight, by each vector that takes it alone."""
     h = shape.lines[1]
     read = (h.kernel + h.stride * (tiling.image_rows - 1)) / h.kernel
-    return SPLIT * h.stride * vectors * read + tiling.tile_rows / 2
+    alone = _isa.kernels.VECTORS_OF_BAND[tiling.channel_tile] == 1
+    weights = vectors if alone else 0.5
+    return SPLIT * h.stride * vectors * read + tiling.tile_rows * weights
 
 
 def _alternate_loads(tiling, shape, vectors):

@@ -89,7 +89,8 @@ cdef void set_column_masks(
 
 
 cdef inline void add_phase(
-    int vectors, bint inside, int phase, vector* total, const Sources* sources, const Shifts* shifts, int64_t first, real* as_real
+    int vectors, bint inside, int phase, vector* total, const Sources* sources, const Shifts* shifts, int64_t first,
+    real* as_real,
 ) noexcept nogil:
     """What lies outside of the input is zero."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
