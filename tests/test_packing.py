@@ -1,0 +1,50 @@
+"""Weights in any memory order are packed alike, and none that is not finite is overlooked."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import integers
+
+import fastconv
+
+ORDERS = {  # how (out_channels, in_channels, height, width) lie in memory
+    "contiguous": lambda weight: weight,
+    "output channels side by side": lambda weight: np.asfortranarray(weight),
+    "input channels side by side": lambda weight: np.moveaxis(np.moveaxis(weight, 1, -1).copy(), -1, 1),
+    "input channels first": lambda weight: weight.swapaxes(0, 1).copy().swapaxes(0, 1),
+    "taps turned round": lambda weight: weight[:, :, ::-1, ::-1].copy()[:, :, ::-1, ::-1],
+    "every second tap": lambda weight: np.repeat(weight, 2, 3)[..., ::2],
+    "output channels turned round": lambda weight: weight[::-1].copy()[::-1],
+    "output channels first, turned round": lambda weight: np.asfortranarray(weight[..., ::-1])[..., ::-1],
+}
+SHAPES = [(40, 123, 3, 3), (5, 2050, 1, 1), (33, 20, 2, 1), (3, 1, 40, 40), (1, 7, 3, 3), (17, 130, 4, 4)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_orders(dtype, shape, order):
+    x, weight = integers((1, shape[1], shape[2] + 2, shape[3] + 5), dtype, 0), integers(shape, dtype, 1)
+    lies = ORDERS[order](weight)
+    np.testing.assert_array_equal(lies, weight)
+    for algorithm in ("direct", "im2col"):
+        got = fastconv.conv2d(x, lies, algorithm=algorithm)
+        np.testing.assert_array_equal(got, fastconv.conv2d(x, weight, algorithm="reference"))
+    back = fastconv.conv_transpose2d(got, lies, algorithm="im2col")
+    np.testing.assert_array_equal(back, fastconv.conv_transpose2d(got, weight, algorithm="reference"))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@given(order=st.sampled_from(list(ORDERS)), data=st.data())
+def test_what_is_not_finite_is_found_anywhere(groups, order, data):
+    """Products with padding may only be left out if all weights are finite."""
+    weight = np.ones((8, 260 // groups, 3, 3), "float32")
+    at = data.draw(st.tuples(*(st.integers(0, size - 1) for size in weight.shape)))
+    weight[at] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    x = np.ones((1, 260, 7, 7), "float32")
+    arguments = {"padding": 6, "dilation": 6, "groups": groups}
+    with np.errstate(invalid="ignore"):
+        expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
+        got = fastconv.conv2d(x, ORDERS[order](weight), **arguments, algorithm="im2col")
+    np.testing.assert_array_equal(got, expected)
