@@ -84,23 +84,26 @@ cdef inline void locate_run(const Axis* axis, int64_t first, int64_t count, int6
 cdef void stage(
     const Job* job, const Block* block, const real* source, int64_t channels, vector* staged
 ) noexcept nogil:
+    """One plane after the other: all runs of its columns are read while it is in cache."""
     cdef const Axis* d = &job.axis[0]
+    cdef const Axis* w = &job.axis[2]
+    cdef const real* plane
     cdef int64_t run_d, run_w, i, c, depth, slot = 0
     cdef Run planes, columns
-    cdef real* target
     for run_d in range(d.runs):
         locate_run(d, block.first[0], block.count[0], run_d, &planes)
-        for run_w in range(job.axis[2].runs):
-            locate_run(&job.axis[2], block.first[2], block.count[2], run_w, &columns)
-            for i in range(planes.count):
-                depth = source_of(d, planes.origin + i * d.stride)
-                target = (
-                    <real*> staged + (<const int64_t*> job.run_start)[run_w] + (slot + i) * job.axis[1].staged * job.row
-                )
-                for c in range(channels):
+        for i in range(planes.count):
+            depth = source_of(d, planes.origin + i * d.stride)
+            for c in range(channels):
+                plane = <const real*> NULL if depth < 0 else source + c * job.x_c + depth * d.x
+                for run_w in range(w.runs):
+                    locate_run(w, block.first[2], block.count[2], run_w, &columns)
                     stage_plane[real, vector](
-                        job, block, &columns, <const real*> NULL if depth < 0 else source + c * job.x_c + depth * d.x,
-                        <vector*> (target + c * job.plane),
+                        job, block, &columns, plane,
+                        <vector*> (
+                            <real*> staged + c * job.plane + (<const int64_t*> job.run_start)[run_w]
+                            + (slot + i) * job.axis[1].staged * job.row
+                        ),
                     )
         slot += run_count(d, run_d)
 

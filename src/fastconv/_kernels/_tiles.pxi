@@ -139,7 +139,6 @@ cdef inline void multiply(
     output. `after`: the next tile's weights; `kept`: vectors of sums that a tile keeps from chain to chain."""
     cdef Panel* panel
     cdef Work work
-    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t first = channel_tile * job.channel_tile
     cdef int64_t channels = bounded(job.o - first, 0, job.channel_tile)
     cdef int64_t rows = job.tile_rows
