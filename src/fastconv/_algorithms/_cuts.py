@@ -148,7 +148,7 @@ def _outer(geometry, axes):
             if c > lanes:
                 c = min(g.c, ceil(c / lanes) * lanes)
             rows = Rows.of(offsets, w.kernel, c, lanes)
-            tiles = sum(max(2 * size, 4 + size / 2) * positions + 4 * size + 20 for size in rows.sizes)
+            tiles = sum(_tile(size, positions) for size in rows.sizes)
             turned = stage.plane * c + positions * wide
             cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
             yield Cut(
@@ -161,6 +161,11 @@ def _outer(geometry, axes):
                 chains=ceil(positions / kernels.LONGEST_CHAIN),
                 cost=count * g.groups * ceil(g.o / o) * ceil(g.c / c) * cycles,
             )
+
+
+def _tile(rows, products):
+    """Vector multiply-adds, or what takes as long, of a tile of two vectors."""
+    return max(2 * rows, 4 + rows / 2) * products + 4 * rows + 20
 
 
 def _channelwise(geometry, axes):
@@ -216,7 +221,7 @@ def _winograd(geometry, axes):
     rows = even_rows(c, kernels.TILE_ROWS)
     stage = Stage.of(axes, block)
     items = g.groups * ceil(g.o / o) * ceil(g.c / c)
-    sums = ceil(c / rows) * (max(2 * rows, 4 + rows / 2) * tiles + 4 * rows + 20)
+    sums = ceil(c / rows) * _tile(rows, tiles)
     turned = stage.plane * c + prod(block) * wide
     transformed = points * tiles * (d.kernel * ceil(c / lanes) + wide / lanes)
     cycles = points * d.kernel * ceil(o / (2 * lanes)) * sums * OUTER + turned * TURN + transformed * POINT + ITEM

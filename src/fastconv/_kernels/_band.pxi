@@ -511,9 +511,9 @@ cdef inline bint shares(const Band* band) noexcept nogil:
     return band.form != PLAIN and band.form != ALTERNATE
 
 
-cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept nogil:
-    """Of a strip, so that its sums and what they take stay in registers."""
-    if band.form == ALTERNATE or halves(band):
+cdef inline int64_t most_vectors(bint alternate, int64_t channels) noexcept nogil:
+    """Of a strip, so that its sums and what they take stay in registers; `alternate`: it takes every second column."""
+    if alternate:
         return (BAND + 1) // 2 if channels == 1 else (BAND + 3) // 4
     return BAND if channels == 1 else BAND // 2
 
@@ -544,7 +544,7 @@ cdef void cut_strips(
 ) noexcept nogil:
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
-    cdef int64_t most = most_vectors(band, channels)
+    cdef int64_t most = most_vectors(band.form == ALTERNATE or halves(band), channels)
     cdef int64_t i
     strips.width = width
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1

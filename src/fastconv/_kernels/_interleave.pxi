@@ -214,9 +214,7 @@ cdef inline void interleaved_rows(
         count = bounded(axis[2].out - w, 0, 2 * vectors * lanes)
         set_column_masks(shifts, first, vectors, lanes, axis[2].size, as_vectors)
         for h in range(rows):
-            y = (
-                <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + (top + h) * axis[1].y + w
-            )
+            y = <real*> job.y + n * job.y_n + group * job.y_o + d * axis[0].y + (top + h) * axis[1].y + w
             if shifts.inside:
                 some_columns(vectors, True, &sources[h], shifts, first, y, count, as_vectors)
             else:

@@ -185,7 +185,7 @@ TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
 MOST_PANELS = PANELS
 ROWS_OF_BAND = {1: BAND_ROWS, 4: BAND_ROWS // 2}  # output channels → image rows
-VECTORS_OF_BAND = {1: BAND, 4: BAND // 2}  # that share a weight
+VECTORS_OF_BAND = {1: most_vectors(False, 1), 4: most_vectors(False, 4)}  # that share a weight
 # form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
 FORMS = (
     (THREE_BY_THREE, 1, 3, 3, 4),

@@ -6,7 +6,7 @@ cache. In gradients products lie far apart, with the channels between them.
 
 cdef enum:
     NEAR_PRODUCTS = 1024  # that are packed together where they lie side by side,
-    FAR_PRODUCTS = 16    # or do not
+    FAR_PRODUCTS = 16  # or do not
 
 
 cdef bint pack_weights(const Packing* packing, const real* weight, real* packed, vector* as_vectors) noexcept nogil:

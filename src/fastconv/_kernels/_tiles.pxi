@@ -143,10 +143,12 @@ cdef inline void multiply(
     cdef int64_t channels = bounded(job.o - first, 0, job.channel_tile)
     cdef int64_t rows = job.tile_rows
     cdef int64_t bytes = job.tile_lanes * sizeof(real)
+    cdef int64_t vectors = bytes // sizeof(vector)
     cdef int64_t y_o = job.y_o
     cdef int64_t size = whole.length * job.channel_tile * sizeof(real)
     cdef int64_t expected = 0, p
     cdef bint to_output = whole.last and channels == job.channel_tile
+    cdef bint in_output
     cdef bint finishes = whole.last and (job.bias or job.activation)
     cdef bint lanes_are_pixels = job.lanes_are_pixels
     cdef real* y = <real*> job.y + block.n * job.y_n + (block.group * job.o + first) * y_o
@@ -168,18 +170,19 @@ cdef inline void multiply(
             expected += work.length * LINE
         elif coming.pieces:
             work.ahead = <uintptr_t> next_lines(coming, work.length)
-        if to_output and panel.in_output:
+        in_output = to_output and panel.in_output
+        if in_output:
             target = <vector*> (y + panel.output)
             work.target_step = y_o
             expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
         if lanes_are_pixels:
-            tile(rows, bytes // sizeof(vector), &work, weight, <const real*> panel.pixels, target)
+            tile(rows, vectors, &work, weight, <const real*> panel.pixels, target)
         else:
-            tile(rows, bytes // sizeof(vector), &work, <const real*> panel.pixels, weight, target)
-        if finishes or whole.last and not (to_output and panel.in_output):
+            tile(rows, vectors, &work, <const real*> panel.pixels, weight, target)
+        if finishes or whole.last and not in_output:
             panel.tile.channel = block.group * job.o + first
             panel.tile.channels = channels
-            panel.tile.in_output = to_output and panel.in_output
+            panel.tile.in_output = in_output
             panel.tile.step = work.target_step
             panel.tile.pixel_step = 1 if lanes_are_pixels else work.target_step
             panel.tile.channel_step = work.target_step if lanes_are_pixels else 1
