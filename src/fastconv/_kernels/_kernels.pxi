@@ -28,6 +28,8 @@ cdef extern from "vector.h" nogil:
         MOST_LINES
         MOST_LANES
         PANELS
+        PRODUCTS
+        AHEAD
         LINE
         SQUARE
         CHAIN

@@ -7,7 +7,10 @@ tables: steps[k] = k * factor_step, rows[k] = k * lanes.
 The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place, and
 are where the products are more than one chain.
 
-Meanwhile the cache takes in what comes next, a line for each product: from `ahead` on.
+Meanwhile the cache takes in what comes next, AHEAD bytes for each product: from `ahead` on.
+
+Where other threads share a core, or registers are few, every instruction counts beside the multiply-adds: products of
+panels are added several in a turn of the loop, with their places as literals.
 """
 
 
@@ -37,17 +40,46 @@ cdef struct Work:
     uintptr_t ahead
 
 
+cdef enum:
+    # Where the factors of a product lie, if not a literal number of elements after those of the one before:
+    BY_TABLES = 0
+    BY_FACTOR_STEP = -1
+
+
+cdef inline void add_to_tile(
+    int count, int m, int vectors, int step, const Work* work, int64_t k, const real* factors, const real* operands,
+    const char* ahead, vector (*total)[STRIP1]
+) noexcept nogil:
+    """Add `count` products, from the k-th on."""
+    cdef vector operand[STRIP1]
+    cdef const vector* source
+    cdef const real* factor
+    cdef int i, j, v
+    for j in range(count):
+        if step == BY_TABLES:
+            source = <const vector*> (operands + work.rows[k + j])
+            factor = factors + work.steps[k + j]
+        else:
+            source = <const vector*> operands + j * vectors
+            factor = factors + j * (work.factor_step if step == BY_FACTOR_STEP else step)
+        if count == 1 or j % (LINE // AHEAD) == 0:
+            prefetch_far(ahead + j * AHEAD)
+        for v in range(vectors):
+            operand[v] = source[v]
+        for i in range(m):
+            for v in range(vectors):
+                multiply_add(total[i][v], factor[i], operand[v])
+
+
 cdef inline void tile_of(
-    int m, int vectors, bint packed, const Work* work, const real* factors, const real* operands, vector* target
+    int m, int vectors, int step, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
     """Chain after chain: one in a call, but gcc keeps the whole tile in registers only inside of a loop."""
     cdef vector total[ROWS][STRIP1]
-    cdef vector operand[STRIP1]
-    cdef const vector* source = <const vector*> operands
-    cdef const real* factor = factors
     cdef const real* sums = <const real*> work.sums
     cdef const char* ahead = <const char*> work.ahead
     cdef bint first = work.first
+    cdef int width = vectors * sizeof(vector) // sizeof(real)
     cdef int i, v
     cdef int64_t k = 0, stop
     while True:
@@ -55,21 +87,20 @@ cdef inline void tile_of(
         for i in range(m):
             for v in range(vectors):
                 broadcast(total[i][v], 0)
+        if PRODUCTS > 1 and step != BY_TABLES:
+            while k + PRODUCTS <= stop:
+                add_to_tile(PRODUCTS, m, vectors, step, work, k, factors, operands, ahead, total)
+                k += PRODUCTS
+                ahead += PRODUCTS * AHEAD
+                operands += PRODUCTS * width
+                factors += PRODUCTS * (work.factor_step if step == BY_FACTOR_STEP else step)
         while k < stop:
-            prefetch_far(ahead)
-            ahead += LINE
-            if not packed:
-                source = <const vector*> (operands + work.rows[k])
-                factor = factors + work.steps[k]
-            for v in range(vectors):
-                operand[v] = source[v]
-            for i in range(m):
-                for v in range(vectors):
-                    multiply_add(total[i][v], factor[i], operand[v])
-            if packed:
-                source += vectors
-                factor += work.factor_step
+            add_to_tile(1, m, vectors, step, work, k, factors, operands, ahead, total)
             k += 1
+            ahead += AHEAD
+            if step != BY_TABLES:
+                operands += width
+                factors += work.factor_step if step == BY_FACTOR_STEP else step
         if not first:
             for i in range(m):
                 for v in range(vectors):
@@ -82,54 +113,63 @@ cdef inline void tile_of(
             return
 
 
+cdef inline void rows_of_tile(
+    int m, bint panel, bint tables, const Work* work, const real* factors, const real* operands, vector* target
+) noexcept nogil:
+    """Two vectors; `panel`: the factors of products follow each other."""
+    tile_of(m, 2, BY_TABLES if tables else m if panel else BY_FACTOR_STEP, work, factors, operands, target)
+
+
 cdef inline void tile_of_pairs(
-    int64_t m, bint packed, const Work* work, const real* factors, const real* operands, vector* target
+    int64_t m, bint panel, bint tables, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
     """The instances of two vectors: every number of rows."""
     if m == ROWS:
-        tile_of(ROWS, 2, packed, work, factors, operands, target)
+        rows_of_tile(ROWS, panel, tables, work, factors, operands, target)
     elif m == 1:
-        tile_of(1, 2, packed, work, factors, operands, target)
+        rows_of_tile(1, panel, tables, work, factors, operands, target)
     elif m == 2:
-        tile_of(2, 2, packed, work, factors, operands, target)
+        rows_of_tile(2, panel, tables, work, factors, operands, target)
     elif m == 3:
-        tile_of(3, 2, packed, work, factors, operands, target)
+        rows_of_tile(3, panel, tables, work, factors, operands, target)
     elif m == 4:
-        tile_of(4, 2, packed, work, factors, operands, target)
+        rows_of_tile(4, panel, tables, work, factors, operands, target)
     elif m == 5:
-        tile_of(5, 2, packed, work, factors, operands, target)
+        rows_of_tile(5, panel, tables, work, factors, operands, target)
     elif ROWS > 6:
         if m == 6:
-            tile_of(6, 2, packed, work, factors, operands, target)
+            rows_of_tile(6, panel, tables, work, factors, operands, target)
         elif m == 7:
-            tile_of(7, 2, packed, work, factors, operands, target)
+            rows_of_tile(7, panel, tables, work, factors, operands, target)
         elif m == 8:
-            tile_of(8, 2, packed, work, factors, operands, target)
+            rows_of_tile(8, panel, tables, work, factors, operands, target)
         elif m == 9:
-            tile_of(9, 2, packed, work, factors, operands, target)
+            rows_of_tile(9, panel, tables, work, factors, operands, target)
         elif m == 10:
-            tile_of(10, 2, packed, work, factors, operands, target)
+            rows_of_tile(10, panel, tables, work, factors, operands, target)
         elif m == 11:
-            tile_of(11, 2, packed, work, factors, operands, target)
+            rows_of_tile(11, panel, tables, work, factors, operands, target)
         elif m == 12:
-            tile_of(12, 2, packed, work, factors, operands, target)
+            rows_of_tile(12, panel, tables, work, factors, operands, target)
         elif m == 13:
-            tile_of(13, 2, packed, work, factors, operands, target)
+            rows_of_tile(13, panel, tables, work, factors, operands, target)
 
 
 cdef void tile(
     int64_t m, int64_t vectors, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
     """More vectors where few rows make the sums wait for each other."""
-    if vectors == 2 and work.steps == NULL:
-        tile_of_pairs(m, True, work, factors, operands, target)
+    if vectors == 2 and work.steps != NULL:
+        tile_of_pairs(m, False, True, work, factors, operands, target)
+    elif vectors == 2 and PRODUCTS > 1 and work.factor_step == m:
+        tile_of_pairs(m, True, False, work, factors, operands, target)
     elif vectors == 2:
-        tile_of_pairs(m, False, work, factors, operands, target)
+        tile_of_pairs(m, False, False, work, factors, operands, target)
     elif m == 1:
-        tile_of(1, STRIP1, False, work, factors, operands, target)
+        tile_of(1, STRIP1, BY_TABLES, work, factors, operands, target)
     elif m == 2:
-        tile_of(2, STRIP2, False, work, factors, operands, target)
+        tile_of(2, STRIP2, BY_TABLES, work, factors, operands, target)
     elif m == 3:
-        tile_of(3, STRIP3, False, work, factors, operands, target)
+        tile_of(3, STRIP3, BY_TABLES, work, factors, operands, target)
     elif m == 4:
-        tile_of(4, STRIP4, False, work, factors, operands, target)
+        tile_of(4, STRIP4, BY_TABLES, work, factors, operands, target)

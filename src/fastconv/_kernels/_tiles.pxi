@@ -167,9 +167,9 @@ cdef inline void multiply(
         work.ahead = <uintptr_t> weight
         if expected < size:
             work.ahead = <uintptr_t> (after + expected)
-            expected += work.length * LINE
+            expected += work.length * AHEAD
         elif coming.pieces:
-            work.ahead = <uintptr_t> next_lines(coming, work.length)
+            work.ahead = <uintptr_t> next_lines(coming, work.length * AHEAD // LINE)
         in_output = to_output and panel.in_output
         if in_output:
             target = <vector*> (y + panel.output)

@@ -284,7 +284,7 @@ cdef void multiply_points(
                 p = outer if job.lanes_are_pixels else inner
                 # the weights of the next tile: those of one panel after the other, or a part with each panel
                 after = size if t + 1 < count else job.weights_plane - t * size
-                part = 0 if job.lanes_are_pixels else p * job.products * LINE
+                part = 0 if job.lanes_are_pixels else p * job.products * AHEAD
                 ahead = <const char*> (weights + t * size)
                 if part < size * <int64_t> sizeof(real):
                     ahead += after * <int64_t> sizeof(real) + part
@@ -315,7 +315,7 @@ cdef inline void multiply_tile(
     while k < job.products:
         work.length = bounded(job.products - k, 0, job.chunk_products)
         work.first = k == 0
-        work.ahead = <uintptr_t> ahead + k * LINE
+        work.ahead = <uintptr_t> ahead + k * AHEAD
         if job.lanes_are_pixels:
             tile(job.tile_rows, vectors, &work, weights, panel, sums)
         else:

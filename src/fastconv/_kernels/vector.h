@@ -19,6 +19,7 @@
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * PANELS: packed panels of pixels that are made at once: a part of the second-level cache, and long reads;
+ * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows of one output channel;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
@@ -27,6 +28,8 @@
 #define BYTES 64
 #define ROWS 14
 #define PANELS 8
+#define PRODUCTS 1
+#define AHEAD 64
 #define STRIP1 8
 #define STRIP2 8
 #define STRIP3 8
@@ -38,8 +41,12 @@
 #else /* 16 */
 #ifdef __AVX2__
 #define BYTES 32
+#define PRODUCTS 4
+#define AHEAD 32
 #else
 #define BYTES 16
+#define PRODUCTS 1
+#define AHEAD 64
 #endif
 #define ROWS 6
 #define PANELS 32
