@@ -81,19 +81,27 @@ cdef inline void tile_of(
     cdef bint first = work.first
     cdef int width = vectors * sizeof(vector) // sizeof(real)
     cdef int i, v
-    cdef int64_t k = 0, stop
+    cdef int64_t k = 0, stop, turns, target_step
+    cdef const char* last
+    cdef real* row
     while True:
         stop = bounded(work.length, 0, k + CHAIN)
         for i in range(m):
             for v in range(vectors):
                 broadcast(total[i][v], 0)
-        if PRODUCTS > 1 and step != BY_TABLES:
-            while k + PRODUCTS <= stop:
+        if PRODUCTS > 1:
+            turns = (stop - k) // PRODUCTS
+            last = ahead + turns * PRODUCTS * AHEAD
+            while ahead != last:
                 add_to_tile(PRODUCTS, m, vectors, step, work, k, factors, operands, ahead, total)
-                k += PRODUCTS
                 ahead += PRODUCTS * AHEAD
-                operands += PRODUCTS * width
-                factors += PRODUCTS * (work.factor_step if step == BY_FACTOR_STEP else step)
+                if step == BY_TABLES:
+                    k += PRODUCTS
+                else:
+                    operands += PRODUCTS * width
+                    factors += PRODUCTS * (work.factor_step if step == BY_FACTOR_STEP else step)
+            if step != BY_TABLES:
+                k += turns * PRODUCTS
         while k < stop:
             add_to_tile(1, m, vectors, step, work, k, factors, operands, ahead, total)
             k += 1
@@ -105,9 +113,13 @@ cdef inline void tile_of(
             for i in range(m):
                 for v in range(vectors):
                     total[i][v] += (<const vector*> (sums + i * work.step))[v]
+        forget_loads()  # or the rows' places would be kept where sums should be
+        row = <real*> target
+        target_step = work.target_step
         for i in range(m):
             for v in range(vectors):
-                (<vector*> (<real*> target + i * work.target_step))[v] = total[i][v]
+                (<vector*> row)[v] = total[i][v]
+            row += target_step
         first = False
         if k >= work.length:
             return

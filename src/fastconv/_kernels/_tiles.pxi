@@ -174,7 +174,10 @@ cdef inline void multiply(
         if in_output:
             target = <vector*> (y + panel.output)
             work.target_step = y_o
-            expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
+            if vectors == 2:
+                expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), 2 * sizeof(vector), True)
+            else:
+                expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
         if lanes_are_pixels:
             tile(rows, vectors, &work, weight, <const real*> panel.pixels, target)
         else:
