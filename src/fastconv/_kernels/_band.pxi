@@ -180,7 +180,7 @@ cdef inline void add_row(
     cdef const real* row = <const real*> line[r] + w
     cdef int64_t width = F if F else band.width
     cdef int64_t j
-    if F != 3 or O * V > 2:
+    if F != 3 or O * V > BAND // 2:
         forget_loads()  # of weights that other rows take too: all of them in registers would push the sums out
     weight += r * width * O
     if F == 0:
@@ -311,8 +311,9 @@ cdef inline bint add_planes(
     const Band* band, const Lines* lines, int64_t w, const lane_mask* edges, const real* weight, vector* sums,
 ) noexcept nogil:
     """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
-    cdef int64_t size = band.height * band.width
-    cdef int64_t rows = band.height + S * (R - 1)
+    cdef int64_t height = H if H else band.height
+    cdef int64_t size = height * (F if H else band.width)
+    cdef int64_t rows = height + S * (R - 1)
     cdef int64_t plane
     for plane in range(band.planes):
         if band.expects:
@@ -325,7 +326,7 @@ cdef inline bint add_planes(
         else:
             add_many_rows(R, O, V, F, total, band, lines, lines.line + plane * rows, w, edges, weight, sums)
         weight += size * O
-    return not band.first or (H == 0 and F == 0 and band.flush < band.height)
+    return not band.first or (H == 0 and F == 0 and band.flush < height)
 
 
 cdef inline void add_taps(
@@ -398,16 +399,19 @@ cdef inline void store_rows(
 ) noexcept nogil:
     """The first `width` elements of one channel's sums, added to what is there if there is `more`."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t last = bounded(width - (V - 1) * lanes, 0, lanes)
+    cdef int64_t step = band.row_step
     cdef vector* to
     cdef int i, v
     for i in range(R):
-        to = <vector*> (sums + i * band.row_step)
+        to = <vector*> sums
         if more:
             for v in range(V):
                 total[first + i][v] += to[v]
         for v in range(V - 1):
             to[v] = total[first + i][v]
-        store_part(to + V - 1, total[first + i][V - 1], bounded(width - (V - 1) * lanes, 0, lanes))
+        store_part(to + V - 1, total[first + i][V - 1], last)
+        sums += step
 
 
 cdef inline void add_strips(

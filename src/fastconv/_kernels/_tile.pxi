@@ -9,8 +9,8 @@ are where the products are more than one chain.
 
 Meanwhile the cache takes in what comes next, AHEAD bytes for each product: from `ahead` on.
 
-Where other threads share a core, or registers are few, every instruction counts beside the multiply-adds: products of
-panels are added several in a turn of the loop, with their places as literals.
+Where another thread shares the core, each instruction beside the multiply-adds delays them: PRODUCTS are added in one
+turn of the loop, those of panels from places that are literals.
 """
 
 

@@ -174,7 +174,7 @@ cdef inline void multiply(
         if in_output:
             target = <vector*> (y + panel.output)
             work.target_step = y_o
-            if vectors == 2:
+            if vectors == 2:  # a literal needs no loop
                 expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), 2 * sizeof(vector), True)
             else:
                 expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
