@@ -67,6 +67,20 @@ def test_every_width(forced, stride, dtype):
                 np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
 
 
+@pytest.mark.parametrize("out_channels", [1, 4])
+@pytest.mark.parametrize("columns, dilation, padding", [(3, 3, (5, 2)), (5, 1, (0, 3)), (7, 1, (4, 1)), (4, 2, (1, 6))])
+def test_every_width_beside_uneven_padding(forced, columns, dilation, padding, out_channels):
+    """Where the strips begin and end that read no padding."""
+    weight = integers((out_channels, 1, 3, columns), "float32", 0)
+    arguments = {"padding": (1, padding), "dilation": (1, dilation)}
+    for width in [*range(14, 60, 3), *range(60, 140, 8), *range(250, 275, 6)]:
+        x = integers((1, 7, width), "float32", width)
+        expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
+        for kind in BANDS:
+            if kind in kinds_for(x, weight, arguments):
+                np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
+
+
 def test_what_is_not_finite_stays_within_reach_of_long_kernels(forced):
     x, weight = integers((1, 40, 48), "float32", 0), integers((1, 1, 15, 15), "float32", 1)
     x[0, 20, 30] = np.nan

@@ -114,20 +114,20 @@ cdef inline void set_edges(
 
 
 cdef inline void load_column(
-    int V, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
+    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef const real* source = row + lines.column[j]
     cdef int v
-    load_masked(operand[0], source, edges[2 * j])
-    for v in range(1, V - 1):
-        operand[v] = (<const vector*> (source + v * lanes))[0]
-    if V > 1:
-        load_masked(operand[V - 1], source + (V - 1) * lanes, edges[2 * j + 1])
+    for v in range(V):
+        if inside or v > 0 and v < V - 1:
+            operand[v] = (<const vector*> (source + v * lanes))[0]
+        else:
+            load_masked(operand[v], source + v * lanes, edges[2 * j + (v > 0)])
 
 
 cdef inline void load_half(
-    int V, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
+    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
@@ -136,8 +136,12 @@ cdef inline void load_half(
     cdef vector low, high
     cdef int v
     for v in range(V):
-        load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
-        load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
+        if inside:
+            low = (<const vector*> (source + 2 * v * lanes))[0]
+            high = (<const vector*> (source + (2 * v + 1) * lanes))[0]
+        else:
+            load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
+            load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
         if j == even:
             take_mixed(operand[v], low, high, 0)
         else:
@@ -154,16 +158,16 @@ cdef inline void add_to_rows(
 
 
 cdef inline void add_column(
-    int low, int high, int R, int O, int V, int S, int64_t j, vector (*total)[BAND],
+    int low, int high, int R, int O, int V, int S, bint inside, int64_t j, vector (*total)[BAND],
     const real* row, const real* weight, int64_t width, const Lines* lines, const lane_mask* edges,
 ) noexcept nogil:
     """Column j of the kernel, for the image rows low <= i < high; `weight` is that of a kernel row for row 0."""
     cdef vector operand[BAND]
     cdef int64_t step = S * width * O
     if S == 2:
-        load_half(V, operand, row, lines, edges, j)
+        load_half(V, inside, operand, row, lines, edges, j)
     else:
-        load_column(V, operand, row, lines, edges, j)
+        load_column(V, inside, operand, row, lines, edges, j)
     weight += j * O
     add_to_rows(0, low, high, V, total, operand, weight, step)
     if O > 1:
@@ -173,7 +177,7 @@ cdef inline void add_column(
 
 
 cdef inline void add_row(
-    int low, int high, int R, int O, int V, int S, int F, int64_t r, vector (*total)[BAND],
+    int low, int high, int R, int O, int V, int S, int F, bint inside, int64_t r, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
@@ -185,52 +189,52 @@ cdef inline void add_row(
     weight += r * width * O
     if F == 0:
         for j in range(width):
-            add_column(low, high, R, O, V, S, j, total, row, weight, width, lines, edges)
+            add_column(low, high, R, O, V, S, inside, j, total, row, weight, width, lines, edges)
     if F > 0:
-        add_column(low, high, R, O, V, S, 0, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 0, total, row, weight, width, lines, edges)
     if F > 1:
-        add_column(low, high, R, O, V, S, 1, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 1, total, row, weight, width, lines, edges)
     if F > 2:
-        add_column(low, high, R, O, V, S, 2, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 2, total, row, weight, width, lines, edges)
     if F > 3:
-        add_column(low, high, R, O, V, S, 3, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 3, total, row, weight, width, lines, edges)
     if F > 4:
-        add_column(low, high, R, O, V, S, 4, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 4, total, row, weight, width, lines, edges)
     if F > 5:
-        add_column(low, high, R, O, V, S, 5, total, row, weight, width, lines, edges)
-        add_column(low, high, R, O, V, S, 6, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 5, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, inside, 6, total, row, weight, width, lines, edges)
 
 
 cdef inline void add_row_of_few(
-    int r, int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    int r, int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
     if r < S * (R - 1) + H:
         add_row(
             0 if r < H else (r - H + S) // S, R if r // S >= R else r // S + 1,
-            R, O, V, S, F, r, total, band, lines, line, w, edges, weight,
+            R, O, V, S, F, inside, r, total, band, lines, line, w, edges, weight,
         )
 
 
 cdef inline void add_few_rows(
-    int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of 3 rows."""
-    add_row_of_few(0, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(1, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(2, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(3, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(4, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(5, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(6, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(7, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(8, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(9, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(10, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(11, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
-    add_row_of_few(12, R, O, V, S, H, F, total, band, lines, line, w, edges, weight)
+    add_row_of_few(0, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(1, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(2, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(3, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(4, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(5, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(6, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(7, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(8, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(9, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(10, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(11, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_few(12, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
 
 
 cdef inline void flush_sums(
@@ -273,41 +277,41 @@ cdef inline void flush(
 
 
 cdef inline void add_row_of_many(
-    int low, int high, int R, int O, int V, int F, int64_t r, vector (*total)[BAND],
+    int low, int high, int R, int O, int V, int F, bint inside, int64_t r, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     if F == 0 and band.flush < band.height and r > 0:
         flush(low, high, R, O, V, r, total, band, <real*> sums, band.first)
-    add_row(low, high, R, O, V, 1, F, r, total, band, lines, line, w, edges, weight)
+    add_row(low, high, R, O, V, 1, F, inside, r, total, band, lines, line, w, edges, weight)
 
 
 cdef inline void add_many_rows(
-    int R, int O, int V, int F, vector (*total)[BAND],
+    int R, int O, int V, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     """A kernel plane of R - 1 rows or more."""
     cdef int64_t height = band.height
     cdef int64_t r
-    add_row_of_many(0, 1, R, O, V, F, 0, total, band, lines, line, w, edges, weight, sums)
-    add_row_of_many(0, 2, R, O, V, F, 1, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(0, 1, R, O, V, F, inside, 0, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(0, 2, R, O, V, F, inside, 1, total, band, lines, line, w, edges, weight, sums)
     if R > 3:
-        add_row_of_many(0, 3, R, O, V, F, 2, total, band, lines, line, w, edges, weight, sums)
-        add_row_of_many(0, 4, R, O, V, F, 3, total, band, lines, line, w, edges, weight, sums)
-        add_row_of_many(0, 5, R, O, V, F, 4, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, 3, R, O, V, F, inside, 2, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, 4, R, O, V, F, inside, 3, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, 5, R, O, V, F, inside, 4, total, band, lines, line, w, edges, weight, sums)
     for r in range(R - 1, height):
-        add_row_of_many(0, R, R, O, V, F, r, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(0, R, R, O, V, F, inside, r, total, band, lines, line, w, edges, weight, sums)
     if R > 3:
-        add_row_of_many(R - 5, R, R, O, V, F, height + R - 6, total, band, lines, line, w, edges, weight, sums)
-        add_row_of_many(R - 4, R, R, O, V, F, height + R - 5, total, band, lines, line, w, edges, weight, sums)
-        add_row_of_many(R - 3, R, R, O, V, F, height + R - 4, total, band, lines, line, w, edges, weight, sums)
-    add_row_of_many(R - 2, R, R, O, V, F, height + R - 3, total, band, lines, line, w, edges, weight, sums)
-    add_row_of_many(R - 1, R, R, O, V, F, height + R - 2, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(R - 5, R, R, O, V, F, inside, height + R - 6, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(R - 4, R, R, O, V, F, inside, height + R - 5, total, band, lines, line, w, edges, weight, sums)
+        add_row_of_many(R - 3, R, R, O, V, F, inside, height + R - 4, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(R - 2, R, R, O, V, F, inside, height + R - 3, total, band, lines, line, w, edges, weight, sums)
+    add_row_of_many(R - 1, R, R, O, V, F, inside, height + R - 2, total, band, lines, line, w, edges, weight, sums)
 
 
 cdef inline bint add_planes(
-    int R, int O, int V, int S, int H, int F, vector (*total)[BAND],
+    int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, int64_t w, const lane_mask* edges, const real* weight, vector* sums,
 ) noexcept nogil:
     """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
@@ -322,9 +326,9 @@ cdef inline bint add_planes(
                 S * R, band.row * sizeof(real), S * V * sizeof(vector), False,
             )
         if H:
-            add_few_rows(R, O, V, S, H, F, total, band, lines, lines.line + plane * rows, w, edges, weight)
+            add_few_rows(R, O, V, S, H, F, inside, total, band, lines, lines.line + plane * rows, w, edges, weight)
         else:
-            add_many_rows(R, O, V, F, total, band, lines, lines.line + plane * rows, w, edges, weight, sums)
+            add_many_rows(R, O, V, F, inside, total, band, lines, lines.line + plane * rows, w, edges, weight, sums)
         weight += size * O
     return not band.first or (H == 0 and F == 0 and band.flush < height)
 
@@ -380,6 +384,8 @@ cdef struct Strips:
     int64_t count           # of all
     int64_t width           # elements of all together
     int64_t pace            # elements of input between neighbouring ones
+    int64_t inside_first    # of the whole ones, those that read input alone, and the next one
+    int64_t inside_last
     Edges edges[6]          # of the first strip, those between, and the last four
     Lines lines
 
@@ -415,8 +421,8 @@ cdef inline void store_rows(
 
 
 cdef inline void add_strips(
-    int R, int O, int V, int S, int H, int F, Form form, const Band* band, const Strips* strips, int64_t first,
-    int64_t count, const real* weight, const real* x, vector* sums,
+    int R, int O, int V, int S, int H, int F, bint inside, Form form, const Band* band, const Strips* strips,
+    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
     """`count` strips of V vectors. A loop, for only inside of one gcc keeps the sums in registers."""
     cdef vector total[BAND_SUMS][BAND]
@@ -441,7 +447,7 @@ cdef inline void add_strips(
             for v in range(V):
                 broadcast(total[i][v], 0)
         edges = strips.edges[edges_of(strips, strip)].lanes
-        if H and (S == 1 or V == 1):  # few enough for registers
+        if H and not inside and (S == 1 or V == 1):  # few enough for registers
             for i in range(2 * F):
                 few[i] = edges[i]
             edges = few
@@ -451,7 +457,7 @@ cdef inline void add_strips(
             add_alternate_taps(R, V, total, band, weight, x + w * strips.pace)
         else:
             more = add_planes(
-                R, O, V, S, H, F, total, band, &strips.lines, w * strips.pace, edges, weight, band_sums,
+                R, O, V, S, H, F, inside, total, band, &strips.lines, w * strips.pace, edges, weight, band_sums,
             )
         if S == 2:
             for i in range(R * O):
@@ -466,44 +472,45 @@ cdef inline void add_strips(
 
 
 cdef inline void strips_of_one(
-    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
     """The forms of stride 1 for one output channel."""
-    if band.form == PLAIN:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 0, PLAIN, band, strips, first, count, weight, x, sums)
+    if not inside and band.form == PLAIN:
+        add_strips(BAND_ROWS, 1, V, 1, 0, 0, inside, PLAIN, band, strips, first, count, weight, x, sums)
     elif band.form == THREE_BY_THREE:
-        add_strips(BAND_ROWS, 1, V, 1, 3, 3, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+        add_strips(BAND_ROWS, 1, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
     elif band.form == FIVE_COLUMNS:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 5, FIVE_COLUMNS, band, strips, first, count, weight, x, sums)
+        add_strips(BAND_ROWS, 1, V, 1, 0, 5, inside, FIVE_COLUMNS, band, strips, first, count, weight, x, sums)
     elif band.form == SEVEN_COLUMNS:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 7, SEVEN_COLUMNS, band, strips, first, count, weight, x, sums)
+        add_strips(BAND_ROWS, 1, V, 1, 0, 7, inside, SEVEN_COLUMNS, band, strips, first, count, weight, x, sums)
     else:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
+        add_strips(BAND_ROWS, 1, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
 
 
 cdef inline void alternate_strips(
-    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
     """The forms of stride 2 along the row for one output channel."""
-    if band.form == ALTERNATE:
-        add_strips(BAND_ROWS, 1, V, 2, 0, 0, ALTERNATE, band, strips, first, count, weight, x, sums)
+    if not inside and band.form == ALTERNATE:
+        add_strips(BAND_ROWS, 1, V, 2, 0, 0, inside, ALTERNATE, band, strips, first, count, weight, x, sums)
     else:
-        add_strips(BAND_ROWS, 1, V, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+        add_strips(BAND_ROWS, 1, V, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
 
 
 cdef inline void strips_of_four(
-    int V, const Band* band, const Strips* strips, int64_t first, int64_t count,
+    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
     """The forms for four output channels, of half as many rows."""
+    cdef int R = BAND_ROWS // 2
     if band.form == THREE_BY_THREE:
-        add_strips(BAND_ROWS // 2, 4, V, 1, 3, 3, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
-    elif V > 1 or band.form == ANY_SIZE:
-        add_strips(BAND_ROWS // 2, 4, V, 1, 0, 0, ANY_SIZE, band, strips, first, count, weight, x, sums)
-    else:
-        add_strips(BAND_ROWS // 2, 4, 1, 2, 3, 3, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+        add_strips(R, 4, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+    elif band.form == ANY_SIZE:
+        add_strips(R, 4, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
+    elif V == 1 or inside:
+        add_strips(R, 4, 1, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
 
 
 cdef inline bint halves(const Band* band) noexcept nogil:
@@ -522,25 +529,43 @@ cdef inline int64_t most_vectors(bint alternate, int64_t channels) noexcept nogi
     return BAND if channels == 1 else BAND // 2
 
 
-cdef void multiply_strips(
-    int64_t channels, int64_t vectors, const Band* band, const Strips* strips, int64_t first, int64_t count,
-    const real* weight, const real* x, vector* sums,
+cdef inline void strips_of_forms(
+    int64_t channels, int V, int half, bint inside, const Band* band, const Strips* strips,
+    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """Add a chain to strips of so many vectors, 1 or `most_vectors`: the instances."""
-    if channels == 1 and (band.form == ALTERNATE or halves(band)):
-        if vectors == 1:
-            alternate_strips(1, band, strips, first, count, weight, x, sums)
-        elif BAND > 2:
-            alternate_strips(BAND // 2, band, strips, first, count, weight, x, sums)
-    elif channels == 1:
-        if vectors == 1:
-            strips_of_one(1, band, strips, first, count, weight, x, sums)
-        else:
-            strips_of_one(BAND, band, strips, first, count, weight, x, sums)
+    """V vectors of one channel; `half` as many at stride 2, or of four."""
+    if channels > 1:
+        strips_of_four(half, inside, band, strips, first, count, weight, x, sums)
+    elif band.form == ALTERNATE or halves(band):
+        alternate_strips(half, inside, band, strips, first, count, weight, x, sums)
+    else:
+        strips_of_one(V, inside, band, strips, first, count, weight, x, sums)
+
+
+cdef void multiply_strips(
+    int64_t channels, int64_t vectors, bint inside, const Band* band, const Strips* strips,
+    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
+) noexcept nogil:
+    """Add a chain to strips of so many vectors, 1 or `most_vectors`; `inside`: all that they read is input."""
+    if inside:
+        strips_of_forms(channels, BAND, BAND // 2, True, band, strips, first, count, weight, x, sums)
     elif vectors == 1:
-        strips_of_four(1, band, strips, first, count, weight, x, sums)
+        strips_of_forms(channels, 1, 1, False, band, strips, first, count, weight, x, sums)
     elif BAND > 2:
-        strips_of_four(BAND // 2, band, strips, first, count, weight, x, sums)
+        strips_of_forms(channels, BAND, BAND // 2, False, band, strips, first, count, weight, x, sums)
+    else:
+        strips_of_one(BAND, False, band, strips, first, count, weight, x, sums)
+
+
+cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips* strips) noexcept nogil:
+    """Which of the whole strips lie inside."""
+    cdef int64_t pace = S * strips.vectors * lanes
+    cdef int64_t last = strips.lines.column[band.width - 1]
+    strips.inside_first = 0
+    strips.inside_last = strips.whole
+    if band.placed:
+        strips.inside_first = bounded((pace - 1 - band.left) // pace, 0, strips.whole)
+        strips.inside_last = bounded((band.row_length - band.left - last) // pace, strips.inside_first, strips.whole)
 
 
 cdef void cut_strips(
@@ -555,9 +580,11 @@ cdef void cut_strips(
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
+    strips.inside_first = strips.inside_last = 0
     if not shares(band):
         return
     set_columns(band, &strips.lines)
+    find_inside(band, S, lanes, strips)
     for i in range(strips.count):
         if i < 2 or i >= strips.count - 4:
             set_edges(
@@ -570,7 +597,13 @@ cdef void multiply_band(
     const Band* band, const Strips* strips, int64_t channels, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
     """Add a chain to a band, strip by strip."""
-    if strips.whole:
-        multiply_strips(channels, strips.vectors, band, strips, 0, strips.whole, weight, x, sums)
+    cdef int64_t first = strips.inside_first
+    cdef int64_t last = strips.inside_last
+    if first > 0:
+        multiply_strips(channels, strips.vectors, False, band, strips, 0, first, weight, x, sums)
+    if last > first:
+        multiply_strips(channels, strips.vectors, True, band, strips, first, last - first, weight, x, sums)
+    if strips.whole > last:
+        multiply_strips(channels, strips.vectors, False, band, strips, last, strips.whole - last, weight, x, sums)
     if strips.count > strips.whole:
-        multiply_strips(channels, 1, band, strips, strips.whole, strips.count - strips.whole, weight, x, sums)
+        multiply_strips(channels, 1, False, band, strips, strips.whole, strips.count - strips.whole, weight, x, sums)
