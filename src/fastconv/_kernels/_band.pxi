@@ -11,6 +11,7 @@ The instances are templates over what is constant in them:
     S           the stride along both axes, 1 or 2
     H, F        rows and columns of the kernel, 0 for any number. Short loops end unpredictably: each end costs as much
                 as some ten vectors of sums, so that the commonest kernels are unrolled
+    inside      whether a strip reads input alone: no masks, which take registers
 """
 
 
