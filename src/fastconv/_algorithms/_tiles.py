@@ -79,10 +79,11 @@ def form(shape, channels, stride):
     """How a band of so many channels takes the taps so that it shares what it loads; None: in no way.
 
     The first row of `_isa.kernels.FORMS` that fits: form, stride, rows and columns of the kernel (0: any columns, or as
-    many rows as there are instances for), and most channels.
+    many rows as there are instances for), and most channels. A form of so many columns reads them side by side.
     """
     _, h, w = shape.lines
     longest = _isa.kernels.LONGEST_CHAIN
+    near = w.dilation == 1 and w.stride == stride
     if h.stride != stride or h.dilation > 1 or max(h.kernel, w.kernel) > longest:
         return None
     for code, step, rows, columns, most_channels in _isa.kernels.FORMS:
@@ -90,7 +91,7 @@ def form(shape, channels, stride):
             step == stride
             and channels <= most_channels
             and (h.kernel == rows if rows else h.kernel >= _isa.kernels.ROWS_OF_BAND[channels] - 1)
-            and (w.kernel == columns and h.kernel * w.kernel <= longest if columns else True)
+            and (w.kernel == columns and near and h.kernel * w.kernel <= longest if columns else True)
         ):
             return code
     return None

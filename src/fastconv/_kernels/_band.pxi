@@ -31,6 +31,8 @@ cdef struct Band:
     Form form
     const int64_t* rows     # offset of each tap's operand
     int64_t row             # from one image row of input to the next that is read
+    int64_t rows_of_sums    # of as many bands as go down the image, the last one ending with them
+    int64_t lines           # rows that they read of each plane
     int64_t height          # of the kernel
     int64_t width
     int64_t chain           # products,
@@ -52,8 +54,8 @@ cdef struct Band:
 
 cdef struct Lines:
     # What a shared band reads
-    uintptr_t line[MOST_LINES]  # image rows: of each plane, height + S * (R - 1)
-    int64_t column[CHAIN]       # offset of each column of the kernel
+    uintptr_t line[MOST_LINES]  # image rows, of each plane
+    int64_t column[CHAIN]       # offset of each column of the kernel: its number, in forms of so many columns
 
 
 cdef struct Edges:
@@ -76,13 +78,13 @@ cdef inline void set_columns(const Band* band, Lines* lines) noexcept nogil:
         lines.column[j] = band.rows[j] - band.rows[0]
 
 
-cdef inline void set_lines(int64_t rows, const Band* band, const real* x, Lines* lines) noexcept nogil:
-    """Where so many rows of each plane begin; `x` is where the band begins."""
+cdef inline void set_lines(const Band* band, const real* x, Lines* lines) noexcept nogil:
+    """Where the rows of each plane begin; `x` is where the band begins."""
     cdef int64_t plane, r, row, at = 0
     cdef const real* start
     for plane in range(band.planes):
         start = x + band.rows[plane * band.height * band.width]
-        for r in range(rows):
+        for r in range(band.lines):
             row = band.top + r
             if band.placed and (row < 0 or row >= band.rows_of_input):
                 lines.line[at] = band.zeros
@@ -115,10 +117,10 @@ cdef inline void set_edges(
 
 
 cdef inline void load_column(
-    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
+    int V, int F, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef const real* source = row + lines.column[j]
+    cdef const real* source = row + (j if F else lines.column[j])
     cdef int v
     for v in range(V):
         if inside or v > 0 and v < V - 1:
@@ -128,12 +130,12 @@ cdef inline void load_column(
 
 
 cdef inline void load_half(
-    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
+    int V, bint inside, vector* operand, const real* row, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t even = j - j % 2
-    cdef const real* source = row + lines.column[even]
+    cdef const real* source = row + even
     cdef vector low, high
     cdef int v
     for v in range(V):
@@ -159,16 +161,16 @@ cdef inline void add_to_rows(
 
 
 cdef inline void add_column(
-    int low, int high, int R, int O, int V, int S, bint inside, int64_t j, vector (*total)[BAND],
+    int low, int high, int R, int O, int V, int S, int F, bint inside, int64_t j, vector (*total)[BAND],
     const real* row, const real* weight, int64_t width, const Lines* lines, const lane_mask* edges,
 ) noexcept nogil:
     """Column j of the kernel, for the image rows low <= i < high; `weight` is that of a kernel row for row 0."""
     cdef vector operand[BAND]
     cdef int64_t step = S * width * O
     if S == 2:
-        load_half(V, inside, operand, row, lines, edges, j)
+        load_half(V, inside, operand, row, edges, j)
     else:
-        load_column(V, inside, operand, row, lines, edges, j)
+        load_column(V, F, inside, operand, row, lines, edges, j)
     weight += j * O
     add_to_rows(0, low, high, V, total, operand, weight, step)
     if O > 1:
@@ -190,20 +192,20 @@ cdef inline void add_row(
     weight += r * width * O
     if F == 0:
         for j in range(width):
-            add_column(low, high, R, O, V, S, inside, j, total, row, weight, width, lines, edges)
+            add_column(low, high, R, O, V, S, F, inside, j, total, row, weight, width, lines, edges)
     if F > 0:
-        add_column(low, high, R, O, V, S, inside, 0, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 0, total, row, weight, width, lines, edges)
     if F > 1:
-        add_column(low, high, R, O, V, S, inside, 1, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 1, total, row, weight, width, lines, edges)
     if F > 2:
-        add_column(low, high, R, O, V, S, inside, 2, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 2, total, row, weight, width, lines, edges)
     if F > 3:
-        add_column(low, high, R, O, V, S, inside, 3, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 3, total, row, weight, width, lines, edges)
     if F > 4:
-        add_column(low, high, R, O, V, S, inside, 4, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 4, total, row, weight, width, lines, edges)
     if F > 5:
-        add_column(low, high, R, O, V, S, inside, 5, total, row, weight, width, lines, edges)
-        add_column(low, high, R, O, V, S, inside, 6, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 5, total, row, weight, width, lines, edges)
+        add_column(low, high, R, O, V, S, F, inside, 6, total, row, weight, width, lines, edges)
 
 
 cdef inline void add_row_of_few(
@@ -313,24 +315,28 @@ cdef inline void add_many_rows(
 
 cdef inline bint add_planes(
     int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
-    const Band* band, const Lines* lines, int64_t w, const lane_mask* edges, const real* weight, vector* sums,
+    const Band* band, const Lines* lines, int64_t top, int64_t w, const lane_mask* edges, const real* weight,
+    vector* sums,
 ) noexcept nogil:
-    """The products of kernel planes height × width, from column w on; whether the sums hold something then."""
+    """The products of kernel planes height × width, from row `top` of the sums and column w on; whether the sums hold
+    something then."""
     cdef int64_t height = H if H else band.height
     cdef int64_t size = height * (F if H else band.width)
     cdef int64_t rows = height + S * (R - 1)
+    cdef const uintptr_t* line = lines.line + S * top
     cdef int64_t plane
     for plane in range(band.planes):
         if band.expects:
             expect_rows(
-                lines.line[plane * rows + rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
+                line[rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
                 S * R, band.row * sizeof(real), S * V * sizeof(vector), False,
             )
         if H:
-            add_few_rows(R, O, V, S, H, F, inside, total, band, lines, lines.line + plane * rows, w, edges, weight)
+            add_few_rows(R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
         else:
-            add_many_rows(R, O, V, F, inside, total, band, lines, lines.line + plane * rows, w, edges, weight, sums)
+            add_many_rows(R, O, V, F, inside, total, band, lines, line, w, edges, weight, sums)
         weight += size * O
+        line += band.lines
     return not band.first or (H == 0 and F == 0 and band.flush < height)
 
 
@@ -384,6 +390,7 @@ cdef struct Strips:
     int64_t whole
     int64_t count           # of all
     int64_t width           # elements of all together
+    int64_t limit           # no whole one begins behind it: the last one rather shares elements with the one before it
     int64_t pace            # elements of input between neighbouring ones
     int64_t inside_first    # of the whole ones, those that read input alone, and the next one
     int64_t inside_last
@@ -396,17 +403,18 @@ cdef inline int64_t edges_of(const Strips* strips, int64_t strip) noexcept nogil
     return 0 if strip == 0 else bounded(strip - strips.count + 6, 1, 5)
 
 
-cdef inline int64_t start_of(const Strips* strips, int64_t strip) noexcept nogil:
-    """Vectors before a strip."""
-    return strip * strips.vectors if strip <= strips.whole else strips.whole * (strips.vectors - 1) + strip
+cdef inline int64_t start_of(const Strips* strips, int64_t strip, int64_t lanes) noexcept nogil:
+    """Elements before a strip."""
+    if strip < strips.whole:
+        return bounded(strip * strips.vectors * lanes, 0, strips.limit)
+    return (strips.whole * (strips.vectors - 1) + strip) * lanes
 
 
 cdef inline void store_rows(
     int first, int R, int V, bint more, vector (*total)[BAND], const Band* band, real* sums, int64_t width
 ) noexcept nogil:
-    """The first `width` elements of one channel's sums, added to what is there if there is `more`."""
+    """One channel's sums, added to what is there if there is `more`; of one vector, the first `width` elements."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t last = bounded(width - (V - 1) * lanes, 0, lanes)
     cdef int64_t step = band.row_step
     cdef vector* to
     cdef int i, v
@@ -415,9 +423,11 @@ cdef inline void store_rows(
         if more:
             for v in range(V):
                 total[first + i][v] += to[v]
-        for v in range(V - 1):
-            to[v] = total[first + i][v]
-        store_part(to + V - 1, total[first + i][V - 1], last)
+        if V == 1 and width < lanes:
+            store_part(to, total[first + i][0], width)
+        else:
+            for v in range(V):
+                to[v] = total[first + i][v]
         sums += step
 
 
@@ -425,51 +435,58 @@ cdef inline void add_strips(
     int R, int O, int V, int S, int H, int F, bint inside, Form form, const Band* band, const Strips* strips,
     int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """`count` strips of V vectors. A loop, for only inside of one gcc keeps the sums in registers."""
+    """`count` strips of V vectors, each down all the bands. Loops, for only inside of one gcc keeps the sums in
+    registers."""
     cdef vector total[BAND_SUMS][BAND]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t strip, w
-    cdef bint more
+    cdef int64_t last = bounded(band.rows_of_sums - R, 0, band.rows_of_sums)
+    cdef int64_t strip, w, top
+    cdef bint more, below
     cdef vector* band_sums
     cdef const lane_mask* edges
     cdef lane_mask few[2 * CHAIN]
     cdef int i, v, o
     for strip in range(first, first + count):
-        w = start_of(strips, strip) * lanes
-        band_sums = <vector*> (<real*> sums + w)
-        more = not band.first
-        if O > 1 and band.ahead:
-            for o in range(O):
-                expect_rows(
-                    <uintptr_t> (<real*> band_sums + band.ahead + o * band.channel_step),
-                    R, band.row_step * sizeof(real), V * sizeof(vector), True,
-                )
-        for i in range(R * O):
-            for v in range(V):
-                broadcast(total[i][v], 0)
+        w = start_of(strips, strip, lanes)
         edges = strips.edges[edges_of(strips, strip)].lanes
         if H and not inside and (S == 1 or V == 1):  # few enough for registers
             for i in range(2 * F):
                 few[i] = edges[i]
             edges = few
-        if form == PLAIN:
-            add_taps(R, V, total, band, weight, x + w * strips.pace)
-        elif form == ALTERNATE:
-            add_alternate_taps(R, V, total, band, weight, x + w * strips.pace)
-        else:
-            more = add_planes(
-                R, O, V, S, H, F, inside, total, band, &strips.lines, w * strips.pace, edges, weight, band_sums,
-            )
-        if S == 2:
+        top = 0
+        below = True
+        while below:
+            band_sums = <vector*> (<real*> sums + w + top * band.row_step)
+            more = not band.first
+            if O > 1 and band.ahead:
+                for o in range(O):
+                    expect_rows(
+                        <uintptr_t> (<real*> band_sums + band.ahead + o * band.channel_step),
+                        R, band.row_step * sizeof(real), V * sizeof(vector), True,
+                    )
             for i in range(R * O):
                 for v in range(V):
-                    unmix(total[i][v])
-        w = strips.width - w
-        store_rows(0, R, V, more, total, band, <real*> band_sums, w)
-        if O > 1:
-            store_rows(R, R, V, more, total, band, <real*> band_sums + band.channel_step, w)
-            store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, w)
-            store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, w)
+                    broadcast(total[i][v], 0)
+            if form == PLAIN:
+                add_taps(R, V, total, band, weight, x + top * band.row + w * strips.pace)
+            elif form == ALTERNATE:
+                add_alternate_taps(R, V, total, band, weight, x + top * band.row + w * strips.pace)
+            else:
+                more = add_planes(
+                    R, O, V, S, H, F, inside, total, band, &strips.lines, top, w * strips.pace, edges, weight,
+                    band_sums,
+                )
+            if S == 2:
+                for i in range(R * O):
+                    for v in range(V):
+                        unmix(total[i][v])
+            store_rows(0, R, V, more, total, band, <real*> band_sums, strips.width - w)
+            if O > 1:
+                store_rows(R, R, V, more, total, band, <real*> band_sums + band.channel_step, strips.width - w)
+                store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, strips.width - w)
+                store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, strips.width - w)
+            below = top < last
+            top = bounded(top + R, 0, last)
 
 
 cdef inline void strips_of_one(
@@ -562,34 +579,42 @@ cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips*
     """Which of the whole strips lie inside."""
     cdef int64_t pace = S * strips.vectors * lanes
     cdef int64_t last = strips.lines.column[band.width - 1]
-    strips.inside_first = 0
-    strips.inside_last = strips.whole
-    if band.placed:
+    if not band.placed:
+        strips.inside_last = strips.whole
+    elif S * strips.limit + band.left >= 0:
         strips.inside_first = bounded((pace - 1 - band.left) // pace, 0, strips.whole)
         strips.inside_last = bounded((band.row_length - band.left - last) // pace, strips.inside_first, strips.whole)
 
 
 cdef void cut_strips(
-    const Band* band, int64_t channels, int64_t width, int64_t lanes, Strips* strips, vector* as_vectors
+    const Band* band, int64_t channels, int64_t width, int64_t lanes, bint once, Strips* strips, vector* as_vectors
 ) noexcept nogil:
+    """Cut rows of so many elements; `once`: by whole strips alone if they are wide enough, for nothing is added to the
+    sums later, so that strips may share some."""
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
     cdef int64_t most = most_vectors(band.form == ALTERNATE or halves(band), channels)
     cdef int64_t i
-    strips.width = width
-    strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
+    strips.width = vectors * lanes
+    if once:
+        strips.vectors = most if width >= most * lanes else 1
+        strips.whole = strips.count = (vectors + strips.vectors - 1) // strips.vectors
+        strips.width = width
+    strips.limit = bounded(strips.width - strips.vectors * lanes, 0, strips.width)
+    strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.inside_first = strips.inside_last = 0
     if not shares(band):
         return
     set_columns(band, &strips.lines)
-    find_inside(band, S, lanes, strips)
+    if strips.vectors == most:
+        find_inside(band, S, lanes, strips)
     for i in range(strips.count):
-        if i < 2 or i >= strips.count - 4:
+        if (i < strips.inside_first or i >= strips.inside_last) and (i < 2 or i >= strips.count - 4):
             set_edges(
-                S, band, &strips.lines, start_of(strips, i) * lanes, most if i < strips.whole else 1, lanes,
+                S, band, &strips.lines, start_of(strips, i, lanes), strips.vectors if i < strips.whole else 1, lanes,
                 &strips.edges[edges_of(strips, i)], as_vectors,
             )
 

@@ -76,6 +76,7 @@ cdef void channelwise(const Job* job, const Block* block, real* constant, vector
     cdef int64_t h, x, t
     cdef Tile tile
     fill_row(<vector*> constant, <real> job.padding_value, job.tile_lanes)
+    tile.image_rows = 1
     tile.pixel = 0
     tile.vectors = 2
     tile.channel_step = 1

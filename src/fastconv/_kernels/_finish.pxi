@@ -9,6 +9,7 @@ cdef struct Tile:
     # if that is below w + width
     int64_t channel         # first one, of all groups
     int64_t channels
+    int64_t image_rows      # rows of sums for each channel, where they run along pixels
     int64_t pixel
     int64_t pixels
     int64_t row
@@ -21,11 +22,6 @@ cdef struct Tile:
     int64_t pixel_step
     bint in_output          # the sums lie where the output is to lie,
     int64_t wanted          # and these many of a row belong to it
-
-
-cdef inline int64_t image_rows(const Job* job) noexcept nogil:
-    """Rows of sums for each channel, where they run along pixels."""
-    return job.band_rows if job.band else 1
 
 
 cdef inline int64_t next_piece(const Tile* tile, int64_t* lane, int64_t* h, int64_t* w) noexcept nogil:
@@ -97,7 +93,7 @@ cdef void finish_row(const Job* job, real* row, int64_t width, const real* bias,
 cdef void add_bias(const Job* job, const Tile* tile, real* sums, vector* as_vectors) noexcept nogil:
     """A tied bias: one value for each channel."""
     cdef const real* bias = <const real*> job.bias + tile.channel * job.bias_o
-    cdef int64_t i, r, v, rows = image_rows(job)
+    cdef int64_t i, r, v, rows = tile.image_rows
     cdef real values[MOST_LANES]
     if job.lanes_are_pixels:
         for i in range(tile.channels):
@@ -119,7 +115,7 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     cdef const real* bias = <const real*> job.bias
     if tile.in_output:
         for channel in range(tile.channels):
-            for i in range(image_rows(job)):
+            for i in range(tile.image_rows):
                 finish_row(
                     job, sums + channel * tile.channel_step + i * tile.step, tile.wanted,
                     bias + (tile.channel + channel) * job.bias_o if bias else NULL, as_vectors,

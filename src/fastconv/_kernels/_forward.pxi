@@ -121,7 +121,8 @@ cdef void bands(
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
-    cut_strips(&band, job.channel_tile, tile.width, lanes, &strips, sums)
+    tile.image_rows = job.band_rows
+    cut_strips(&band, job.channel_tile, tile.width, lanes, chain.first and chain.last, &strips, sums)
     for group in range(block.group, block.group + block.groups):
         bands_of_group(job, block, chain, group, &tile, &band, &strips, base, sums)
         base += job.c * job.x_c
@@ -155,9 +156,9 @@ cdef void bands_of_group(
     const Job* job, const Block* block, const Chain* chain, int64_t group, Tile* tile, Band* band, Strips* strips,
     const real* base, vector* sums,
 ) noexcept nogil:
-    """One band of image rows after the other, and all channel tiles of each."""
+    """One band of image rows after the other, and all channel tiles of each; bands of narrow images all at once."""
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t span = (job.band_rows - 1) * (2 if halves(band) else 1)
+    cdef int64_t together = rows_together(job, block, band, tile.width * sizeof(real))
     cdef int64_t h = 0, t
     cdef vector* to
     while h < block.count[1]:
@@ -166,8 +167,10 @@ cdef void bands_of_group(
         tile.h = block.first[1] + h
         tile.pixels = bounded(block.count[1] - h, 0, job.band_rows) * tile.row
         band.top = tile.h * axis[1].stride - axis[1].before
+        band.rows_of_sums = bounded(block.count[1] - h, job.band_rows, together)
         if shares(band):
-            set_lines(band.height + span, band, base + h * chain.row, &strips.lines)
+            band.lines = band.height + (band.rows_of_sums - 1) * (2 if halves(band) else 1)
+            set_lines(band, base + h * chain.row, &strips.lines)
         for t in range(block.tile, block.tile + block.tiles):
             tile.channel = group * job.o + t * job.channel_tile
             tile.channels = bounded(job.o - t * job.channel_tile, 0, job.channel_tile)
@@ -179,13 +182,13 @@ cdef void bands_of_group(
                 )
                 tile.step = axis[1].y
                 tile.channel_step = job.y_o
+                tile.image_rows = band.rows_of_sums
             else:
                 to = sums
                 tile.step = tile.row
                 tile.channel_step = job.band_rows * tile.row
                 if not (chain.first and chain.last):
                     sums += job.tile_rows * job.tile_lanes * sizeof(real) // sizeof(vector)
-            strips.width = tile.width if tile.in_output else tile.row
             band.row_step = tile.step
             band.channel_step = tile.channel_step
             band.ahead = job.channel_tile * tile.channel_step if tile.in_output else 0
@@ -198,4 +201,14 @@ cdef void bands_of_group(
             )
             if chain.last and (not tile.in_output or job.bias or job.activation):
                 finish(job, block, tile, <real*> to, to)
-        h += job.band_rows
+        h += together
+
+
+cdef inline int64_t rows_together(
+    const Job* job, const Block* block, const Band* band, int64_t bytes
+) noexcept nogil:
+    """Image rows of the bands that a strip goes down at once: many where they are of few bytes, on the same lines."""
+    cdef int64_t channels = (block.tile + block.tiles) * job.channel_tile
+    if not (shares(band) and job.to_output and block.tiles == 1 and channels <= job.o and bytes <= 2 * LINE):
+        return job.band_rows
+    return job.band_rows * bounded((MOST_LINES // band.planes - band.height) // (2 * job.band_rows), 1, block.count[1])

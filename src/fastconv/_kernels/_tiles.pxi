@@ -56,6 +56,7 @@ cdef void place(
     """The tile from a pixel on, of a block whose image rows are `row` pixels apart."""
     cdef Tile* tile = &panel.tile
     cdef int64_t h, w, lane = 0
+    tile.image_rows = 1
     tile.pixel = pixel
     tile.pixels = pixels
     tile.row = row

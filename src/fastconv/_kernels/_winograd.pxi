@@ -363,6 +363,7 @@ cdef bint transform_back(
     for lane in range(j):
         total += (<real*> junk)[lane]
 
+    piece.image_rows = 1
     piece.in_output = False
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = channels
