@@ -1,5 +1,7 @@
 """Bands of image rows, in every form, for every number of strips and for chains that end within a kernel."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from strategies import integers
@@ -79,6 +81,22 @@ def test_every_width_beside_uneven_padding(forced, columns, dilation, padding, o
         for kind in BANDS:
             if kind in kinds_for(x, weight, arguments):
                 np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_height_of_narrow_images(forced, stride, dtype):
+    """Strips that go down several bands, the last of which ends with the image; each row is finished once."""
+    weight, bias = integers((4, 1, 3, 3), dtype, 0), np.array([1, 2, 3, 4], dtype)
+    for groups, channels in ((4, 4), (1, 1), (2, 2)):
+        arguments = {"padding": 1, "stride": stride, "groups": groups, "activation": "relu"}
+        for height, width in product([*range(1, 21), 60, 300], (3, 8, 14, 32)):
+            x = integers((channels, height, width), dtype, height)
+            expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
+            for kind in BANDS:
+                if kind in kinds_for(x, weight, arguments):
+                    y = forced(kind, weight, bias, **arguments)(x)
+                    np.testing.assert_array_equal(y, expected, err_msg=f"{kind} {height}x{width}, {groups} groups")
 
 
 def test_what_is_not_finite_stays_within_reach_of_long_kernels(forced):

@@ -70,8 +70,9 @@ def _band_sizes(shape, block):
 
 
 def _sizes_of_form(shape, block, stride):
-    """A band of few channels, if there is a form for it."""
-    channels = 1 if shape.o <= 2 else 4
+    """A band of one channel or several, if there is a form for it."""
+    several = _isa.kernels.CHANNELS_OF_BAND
+    channels = 1 if 2 * shape.o <= several else several
     return [] if form(shape, channels, stride) is None else [_band_size(shape, block, channels)]
 
 
@@ -171,12 +172,10 @@ def _band_loads(tiling, shape, vectors):
 
 
 def _shared_loads(tiling, shape, vectors):
-    """Each row of the kernel and of the band but one; and each weight, by each vector that takes it alone."""
+    """Each row of the kernel and of the band but one."""
     h = shape.lines[1]
     read = (h.kernel + h.stride * (tiling.image_rows - 1)) / h.kernel
-    alone = _isa.kernels.VECTORS_OF_BAND[tiling.channel_tile] == 1
-    weights = vectors if alone else 0.5
-    return SPLIT * h.stride * vectors * read + tiling.tile_rows * weights
+    return SPLIT * h.stride * vectors * read + tiling.tile_rows / 2
 
 
 def _alternate_loads(tiling, shape, vectors):

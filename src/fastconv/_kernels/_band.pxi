@@ -1,4 +1,4 @@
-"""The register tiles of thin convolutions: image rows of one output channel or a few × vectors along the row.
+"""The register tiles of thin convolutions: image rows of one output channel or several × vectors along the row.
 
     sums[o, i, :] += sum over k of weight[k, o] * x[rows[k] + i * row + (0 .. lanes)]
 
@@ -175,6 +175,7 @@ cdef inline void add_column(
     add_to_rows(0, low, high, V, total, operand, weight, step)
     if O > 1:
         add_to_rows(R, low, high, V, total, operand, weight + 1, step)
+    if O > 2:
         add_to_rows(2 * R, low, high, V, total, operand, weight + 2, step)
         add_to_rows(3 * R, low, high, V, total, operand, weight + 3, step)
 
@@ -264,6 +265,7 @@ cdef inline void flush_row(
         flush_sums(i, V, total, sums, first)
         if O > 1:
             flush_sums(R + i, V, total, sums + band.channel_step, first)
+        if O > 2:
             flush_sums(2 * R + i, V, total, sums + 2 * band.channel_step, first)
             flush_sums(3 * R + i, V, total, sums + 3 * band.channel_step, first)
 
@@ -483,6 +485,7 @@ cdef inline void add_strips(
             store_rows(0, R, V, more, total, band, <real*> band_sums, strips.width - w)
             if O > 1:
                 store_rows(R, R, V, more, total, band, <real*> band_sums + band.channel_step, strips.width - w)
+            if O > 2:
                 store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, strips.width - w)
                 store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, strips.width - w)
             below = top < last
@@ -517,18 +520,20 @@ cdef inline void alternate_strips(
         add_strips(BAND_ROWS, 1, V, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
 
 
-cdef inline void strips_of_four(
+cdef inline void strips_of_several(
     int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """The forms for four output channels, of half as many rows."""
+    """The forms for several output channels, of half as many rows."""
     cdef int R = BAND_ROWS // 2
     if band.form == THREE_BY_THREE:
-        add_strips(R, 4, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+        add_strips(R, BAND_CHANNELS, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
     elif band.form == ANY_SIZE:
-        add_strips(R, 4, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
-    elif V == 1 or inside:
-        add_strips(R, 4, 1, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
+        add_strips(R, BAND_CHANNELS, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
+    else:
+        add_strips(
+            R, BAND_CHANNELS, V, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums,
+        )
 
 
 cdef inline bint halves(const Band* band) noexcept nogil:
@@ -542,35 +547,34 @@ cdef inline bint shares(const Band* band) noexcept nogil:
 
 cdef inline int64_t most_vectors(bint alternate, int64_t channels) noexcept nogil:
     """Of a strip, so that its sums and what they take stay in registers; `alternate`: it takes every second column."""
-    if alternate:
-        return (BAND + 1) // 2 if channels == 1 else (BAND + 3) // 4
-    return BAND if channels == 1 else BAND // 2
-
-
-cdef inline void strips_of_forms(
-    int64_t channels, int V, int half, bint inside, const Band* band, const Strips* strips,
-    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
-) noexcept nogil:
-    """V vectors of one channel; `half` as many at stride 2, or of four."""
     if channels > 1:
-        strips_of_four(half, inside, band, strips, first, count, weight, x, sums)
-    elif band.form == ALTERNATE or halves(band):
-        alternate_strips(half, inside, band, strips, first, count, weight, x, sums)
-    else:
-        strips_of_one(V, inside, band, strips, first, count, weight, x, sums)
+        return 2
+    return BAND // 2 if alternate else BAND
 
 
 cdef void multiply_strips(
     int64_t channels, int64_t vectors, bint inside, const Band* band, const Strips* strips,
     int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """Add a chain to strips of so many vectors, 1 or `most_vectors`; `inside`: all that they read is input."""
-    if inside:
-        strips_of_forms(channels, BAND, BAND // 2, True, band, strips, first, count, weight, x, sums)
+    """Add a chain to strips of so many vectors, 1 or `most_vectors`; `inside`: of these, and all they read is input."""
+    if channels > 1:
+        if inside:
+            strips_of_several(2, True, band, strips, first, count, weight, x, sums)
+        elif vectors == 1:
+            strips_of_several(1, False, band, strips, first, count, weight, x, sums)
+        else:
+            strips_of_several(2, False, band, strips, first, count, weight, x, sums)
+    elif band.form == ALTERNATE or halves(band):
+        if inside:
+            alternate_strips(BAND // 2, True, band, strips, first, count, weight, x, sums)
+        elif vectors == 1:
+            alternate_strips(1, False, band, strips, first, count, weight, x, sums)
+        elif BAND > 2:
+            alternate_strips(BAND // 2, False, band, strips, first, count, weight, x, sums)
+    elif inside:
+        strips_of_one(BAND, True, band, strips, first, count, weight, x, sums)
     elif vectors == 1:
-        strips_of_forms(channels, 1, 1, False, band, strips, first, count, weight, x, sums)
-    elif BAND > 2:
-        strips_of_forms(channels, BAND, BAND // 2, False, band, strips, first, count, weight, x, sums)
+        strips_of_one(1, False, band, strips, first, count, weight, x, sums)
     else:
         strips_of_one(BAND, False, band, strips, first, count, weight, x, sums)
 

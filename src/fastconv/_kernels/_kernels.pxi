@@ -20,6 +20,7 @@ cdef extern from "vector.h" nogil:
         STRIP3
         STRIP4
         BAND
+        BAND_CHANNELS
         DOTS
         MOST_DOTS
         DOT_TAPS
@@ -186,15 +187,15 @@ LONGEST_CHAIN = CHAIN
 TRANSFORMED_CHAIN = SHORT
 TILE_ROWS = ROWS
 MOST_PANELS = PANELS
-ROWS_OF_BAND = {1: BAND_ROWS, 4: BAND_ROWS // 2}  # output channels → image rows
-VECTORS_OF_BAND = {1: most_vectors(False, 1), 4: most_vectors(False, 4)}  # that share a weight
+CHANNELS_OF_BAND = BAND_CHANNELS  # or one
+ROWS_OF_BAND = {1: BAND_ROWS, BAND_CHANNELS: BAND_ROWS // 2}  # output channels → image rows
 # form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
 FORMS = (
-    (THREE_BY_THREE, 1, 3, 3, 4),
+    (THREE_BY_THREE, 1, 3, 3, BAND_CHANNELS),
     (FIVE_COLUMNS, 1, 0, 5, 1),
     (SEVEN_COLUMNS, 1, 0, 7, 1),
-    (ANY_SIZE, 1, 0, 0, 4),
-    (HALVED_THREE_BY_THREE, 2, 3, 3, 4),
+    (ANY_SIZE, 1, 0, 0, BAND_CHANNELS),
+    (HALVED_THREE_BY_THREE, 2, 3, 3, BAND_CHANNELS),
 )
 PLAIN_FORM = PLAIN
 ALTERNATE_FORM = ALTERNATE

@@ -21,7 +21,7 @@
  * PANELS: packed panels of pixels that are made at once: a part of the second-level cache, and long reads;
  * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows of one output channel;
+ * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
  * SPECTRA: rows of complex numbers that are summed at once, two sums each. */
 #if defined(__AVX512F__) /* 32 registers */
@@ -35,6 +35,7 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
+#define BAND_CHANNELS 4
 #define DOTS 4
 #define MOST_DOTS 24
 #define SPECTRA 8
@@ -55,6 +56,7 @@
 #define STRIP3 3
 #define STRIP4 2
 #define BAND 2
+#define BAND_CHANNELS 2
 #define DOTS 3
 #define MOST_DOTS 12
 #define SPECTRA 5
