@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     count: object
     loads: object
     packed: bool = False  # pixels are packed into panels
-    row_wise: bool = False  # a tile is rows of the image, of one channel or a few
+    row_wise: bool = False  # a tile is rows of the image, of one channel or several
     shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
     zero_border: bool = False  # and reads it in the input itself, which is padded with zeros
     alternate: bool = False  # or takes every second column of rows that are staged as they lie
