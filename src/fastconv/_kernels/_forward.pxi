@@ -107,7 +107,7 @@ cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nog
 cdef void bands(
     const Job* job, const Block* block, const Chain* chain, const real* base, const real* zeros, vector* sums
 ) noexcept nogil:
-    """Tiles of image rows × pixels of one channel or several; what all groups of the block have in common comes first."""
+    """Tiles of image rows × pixels of one channel or several; what a block's groups have in common comes first."""
     cdef Tile tile
     cdef Band band
     cdef Strips strips
