@@ -70,10 +70,13 @@ def test_every_width(forced, stride, dtype):
 
 
 @pytest.mark.parametrize("out_channels", [1, 4])
-@pytest.mark.parametrize("columns, dilation, padding", [(3, 3, (5, 2)), (5, 1, (0, 3)), (7, 1, (4, 1)), (4, 2, (1, 6))])
-def test_every_width_beside_uneven_padding(forced, columns, dilation, padding, out_channels):
+@pytest.mark.parametrize(
+    "kernel, dilation, padding",
+    [((3, 3), 1, (5, 2)), ((5, 5), 1, (0, 3)), ((6, 7), 1, (4, 1)), ((5, 4), 2, (1, 6)), ((3, 3), 3, (5, 2))],
+)
+def test_every_width_beside_uneven_padding(forced, kernel, dilation, padding, out_channels):
     """Where the strips begin and end that read no padding."""
-    weight = integers((out_channels, 1, 3, columns), "float32", 0)
+    weight = integers((out_channels, 1, *kernel), "float32", 0)
     arguments = {"padding": (1, padding), "dilation": (1, dilation)}
     for width in [*range(14, 60, 3), *range(60, 140, 8), *range(250, 275, 6)]:
         x = integers((1, 7, width), "float32", width)

@@ -112,7 +112,7 @@ cdef void bands(
     cdef Band band
     cdef Strips strips
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t group
+    cdef int64_t group, together
     describe_band(job, block, chain, <uintptr_t> zeros, &band)
     tile.pixel = 0
     tile.pixel_step = 1
@@ -121,10 +121,10 @@ cdef void bands(
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
-    tile.image_rows = job.band_rows
     cut_strips(&band, job.channel_tile, tile.width, lanes, chain.first and chain.last, &strips, sums)
+    together = rows_together(job, block, &band, tile.width * sizeof(real))
     for group in range(block.group, block.group + block.groups):
-        bands_of_group(job, block, chain, group, &tile, &band, &strips, base, sums)
+        bands_of_group(job, block, chain, group, together, &tile, &band, &strips, base, sums)
         base += job.c * job.x_c
 
 
@@ -153,12 +153,11 @@ cdef void describe_band(
 
 
 cdef void bands_of_group(
-    const Job* job, const Block* block, const Chain* chain, int64_t group, Tile* tile, Band* band, Strips* strips,
-    const real* base, vector* sums,
+    const Job* job, const Block* block, const Chain* chain, int64_t group, int64_t together,
+    Tile* tile, Band* band, Strips* strips, const real* base, vector* sums,
 ) noexcept nogil:
-    """One band of image rows after the other, and all channel tiles of each; bands of narrow images all at once."""
+    """One band of image rows after the other, or those of so many rows together, and all channel tiles of each."""
     cdef const Axis* axis = &job.axis[0]
-    cdef int64_t together = rows_together(job, block, band, tile.width * sizeof(real))
     cdef int64_t h = 0, t
     cdef vector* to
     while h < block.count[1]:
@@ -167,7 +166,7 @@ cdef void bands_of_group(
         tile.h = block.first[1] + h
         tile.pixels = bounded(block.count[1] - h, 0, job.band_rows) * tile.row
         band.top = tile.h * axis[1].stride - axis[1].before
-        band.rows_of_sums = bounded(block.count[1] - h, job.band_rows, together)
+        band.rows_of_sums = tile.image_rows = bounded(block.count[1] - h, job.band_rows, together)
         if shares(band):
             band.lines = band.height + (band.rows_of_sums - 1) * (2 if halves(band) else 1)
             set_lines(band, base + h * chain.row, &strips.lines)
@@ -182,7 +181,6 @@ cdef void bands_of_group(
                 )
                 tile.step = axis[1].y
                 tile.channel_step = job.y_o
-                tile.image_rows = band.rows_of_sums
             else:
                 to = sums
                 tile.step = tile.row
