@@ -27,7 +27,7 @@ from fastconv._algorithms import _winograd
 
 OUTPUTS = 16  # channels
 POSITIONS = 200  # at which float64 is held against long double
-CHAIN = _isa.kernels.LONGEST_CHAIN
+CHAIN = _isa.forward.LONGEST_CHAIN
 
 
 def normal(rng, shape):

@@ -100,10 +100,10 @@ def prepare(case, threads, sides):
 
 
 def fma_peak(dtype):
-    """GFLOP/s of multiply-adds in registers on one thread, where the kernel module can tell."""
-    from fastconv._isa import kernels
+    """GFLOP/s of multiply-adds in registers on one thread."""
+    from fastconv._isa import forward
 
-    return kernels.fma_peak(dtype) if hasattr(kernels, "fma_peak") else None
+    return forward.fma_peak(dtype)
 
 
 def fastest(ratios, sides, part):

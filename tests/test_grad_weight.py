@@ -223,8 +223,8 @@ for name in FORMS:
 @pytest.mark.parametrize("edge", EDGES)
 def test_edges(edge, dtype):
     is_met, (form, shapes, arguments) = EDGES[edge]
-    lanes = _isa.kernels.LANES[dtype]
-    shapes = shapes(lanes, _isa.kernels.TILE_ROWS)
+    lanes = _isa.backward.LANES[dtype]
+    shapes = shapes(lanes, _isa.backward.TILE_ROWS)
     _, how = check(form, *shapes, dtype, **arguments)
     geometry = geometry_of(*shapes, dtype, **{name: value for name, value in arguments.items() if name != "constants"})
     assert is_met(geometry, how, lanes), how
@@ -233,7 +233,7 @@ def test_edges(edge, dtype):
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_width(form, dtype):
-    for width in range(1, 4 * _isa.kernels.LANES[dtype] + 2):
+    for width in range(1, 4 * _isa.backward.LANES[dtype] + 2):
         check(form, (2, 2, 3, width), (3, 2, 2, min(width, 3)), dtype)
         check(form, (2, 1, 4, width), (1, 1, 3, 2), dtype, padding=1)
         check(form, (2, width, 3, 2), (3, width, 2, 1), dtype)
@@ -242,7 +242,7 @@ def test_every_width(form, dtype):
 
 @pytest.mark.parametrize("dtype", BOUND)
 def test_every_tile(dtype):
-    rows = _isa.kernels.TILE_ROWS
+    rows = _isa.backward.TILE_ROWS
     for channels in range(1, 2 * rows + 2):
         _, how = check("outer products", (2, channels, 3, 9), (5, channels, 1, 1), dtype)
         assert max(how.rows.sizes) <= rows
@@ -266,7 +266,7 @@ def test_every_tile(dtype):
     ids=str,
 )
 def test_channelwise(size, kernel, arguments, data_format, dtype):
-    lanes = _isa.kernels.LANES[dtype]
+    lanes = _isa.backward.LANES[dtype]
     for channels in (1, lanes - 1, lanes, 2 * lanes, 2 * lanes + 1, 5 * lanes + 3):
         x_shape = (3, channels, *size) if data_format == "channels_first" else (3, *size, channels)
         given = dict(groups=channels, data_format=data_format) | arguments
@@ -429,7 +429,7 @@ def test_long_sums(form, dtype, x_shape, weight_shape, groups, batch):
 @pytest.mark.parametrize("rows", [1, 2])
 def test_the_worst_sums(form, rows):
     """One number, and others each of which, alone or summed with its like, is half a unit of it: all get lost."""
-    chain, half = _isa.kernels.LONGEST_CHAIN, 2.0**-24
+    chain, half = _isa.backward.LONGEST_CHAIN, 2.0**-24
     splits, flush = _cuts.ITEMS, _cuts.FLUSH // rows
     blocks = flush * _cuts.FLUSHES
     x = np.zeros((splits, blocks, rows, chain))

@@ -263,7 +263,7 @@ def check_packing(seed):
     expected = expected.reshape(groups, tiles, width, -1).swapaxes(2, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_driver, "np", GuardedPacking())
-        _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
+        _driver.Packed(_isa.forward.PACK[dtype], weight, width)
         memory, value = _driver.np.memory, _driver.np.value
     first = 64 + -memory[64:].ctypes.data % 64
     packed, around = memory[first : first + expected.nbytes], np.delete(memory, np.s_[first : first + expected.nbytes])

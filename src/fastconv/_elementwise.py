@@ -45,7 +45,7 @@ def _run(activation, before, grad):
 def _task(activation, before, threads):
     fields = dict(n=before.size, o_block=BLOCK, activation=activation.code, items=-(-before.size // BLOCK))
     return _driver.Task(
-        _isa.kernels.ELEMENTWISE[before.dtype.name],
+        _isa.backward.ELEMENTWISE[before.dtype.name],
         _driver.no_job() | fields,
         keep=None,
         threads=threads,

@@ -128,7 +128,7 @@ def _task(geometry, layout, threads):
     )
     dtype = g.convolution.dtype
     task = _driver.Task(
-        _isa.kernels.GRAD_WEIGHT[dtype.name],
+        _isa.backward.GRAD_WEIGHT[dtype.name],
         fields | own,
         keep=tables,
         threads=threads if g.flops > SERIAL_FLOPS else 1,
@@ -169,8 +169,8 @@ def _staged(geometry, layout, axes, cut, tables):
 
 def _dots(geometry, layout, axes, cut, tables):
     fields, sums_at = _staged(geometry, layout, axes, cut, tables)
-    lanes = _isa.kernels.LANES[geometry.convolution.dtype.name]
-    sums = (_isa.kernels.MOST_SUMS + 1) * lanes + cut.o * cut.c * prod(geometry.kernel)
+    lanes = _isa.backward.LANES[geometry.convolution.dtype.name]
+    sums = (_isa.backward.MOST_SUMS + 1) * lanes + cut.o * cut.c * prod(geometry.kernel)
     fields |= dict(over_rows=cut.over_rows, dot_rows=cut.rows, dot_taps=cut.taps, sums_at=sums_at)
     return fields, sums_at + _aligned(sums)
 
@@ -178,14 +178,14 @@ def _dots(geometry, layout, axes, cut, tables):
 def _outer(geometry, layout, axes, cut, tables):
     fields, columns_at = _staged(geometry, layout, axes, cut, tables)
     rows, positions = cut.rows, prod(cut.block)
-    width = 2 * _isa.kernels.LANES[geometry.convolution.dtype.name]
+    width = 2 * _isa.backward.LANES[geometry.convolution.dtype.name]
     wide = ceil(cut.o / width) * width
     x_columns = _aligned(cut.stage.plane * rows.pitch + SLACK)
     sums_at = columns_at + x_columns + _aligned(positions * wide + SLACK)
     fields |= dict(
         in_place=fields["in_place"] and prod(geometry.kernel) == 1,
         skips=skips_padding(geometry.convolution),
-        chunk_taps=balanced(positions, _isa.kernels.LONGEST_CHAIN),
+        chunk_taps=balanced(positions, _isa.backward.LONGEST_CHAIN),
         row_tiles=len(rows.sizes),
         tile_sizes=tables(rows.sizes),
         tile_factors=tables(rows.factors),
@@ -221,7 +221,7 @@ def _channelwise(geometry, layout, axes, cut, tables):
 
 def _winograd(geometry, layout, axes, cut, tables):
     fields, columns_at = _staged(geometry, layout, axes, cut, tables)
-    lanes = _isa.kernels.LANES[geometry.convolution.dtype.name]
+    lanes = _isa.backward.LANES[geometry.convolution.dtype.name]
     pitch = pitch_of(cut.c, lanes)
     wide = ceil(cut.o / (2 * lanes)) * 2 * lanes
     (tall, h_points), (long, w_points) = cut.transforms

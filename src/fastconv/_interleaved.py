@@ -36,7 +36,7 @@ class PreparedInterleaved(NamedTuple):
 
     def pack(self, weight):
         weight = self.geometry.forward.convolution.canonical(weight)
-        return _driver.Packed(_isa.kernels.PACK[weight.dtype.name], weight, 1)
+        return _driver.Packed(_isa.forward.PACK[weight.dtype.name], weight, 1)
 
 
 def interleaved(geometry, x_strides, add_strides, out_strides, bias_strides, threads):
@@ -47,7 +47,7 @@ def interleaved(geometry, x_strides, add_strides, out_strides, bias_strides, thr
         and prod(geometry.out_shape)
         and g.c == g.o == 1
         and convolution.algorithm in ("auto", DIRECT.name)
-        and prod(g.kernel) <= _isa.kernels.LONGEST_CHAIN
+        and prod(g.kernel) <= _isa.backward.LONGEST_CHAIN
     ):
         return None
     itemsize = convolution.dtype.itemsize
@@ -80,7 +80,7 @@ def interleaved(geometry, x_strides, add_strides, out_strides, bias_strides, thr
         for at in range(3)
     ]
     task = _driver.Task(
-        _isa.kernels.INTERLEAVED[convolution.dtype.name],
+        _isa.backward.INTERLEAVED[convolution.dtype.name],
         job
         | dict(
             axis=axes,

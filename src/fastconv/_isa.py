@@ -1,7 +1,7 @@
 """The one door to the kernels: which instruction set levels are built, which may run here, and the best one, loaded.
 
-A level's module is compiled with that level's instructions throughout, so nothing of it may be imported before
-the processor *and* the operating system are known to allow it: importing it might already be an illegal instruction.
+A level's modules are compiled with that level's instructions throughout, so neither may be imported before
+the processor *and* the operating system are known to allow it: importing one might already be an illegal instruction.
 
 The environment variable ``FASTCONV_ISA`` forces a level by name. One that can't be had is an `ImportError`, never a
 silent fallback: who forces a level wants to know what runs.
@@ -14,7 +14,7 @@ available : tuple of str
     Names of the levels that are built and may run here, best first.
 built : tuple of str
     Names of the levels that this installation holds, best first.
-kernels : module
+forward, backward : module
     The kernels of ``level``.
 """
 
@@ -63,16 +63,16 @@ ZMM = 0b1110_0110
 
 class Level(NamedTuple):
     name: str
-    module: str
+    package: str
     features: dict
     registers: int
 
 
 LEVELS = (  # best first
-    Level("x86-64-v4", "fastconv._kernels._v4", V4, ZMM),
-    Level("x86-64-v3", "fastconv._kernels._v3", V3, YMM),
-    Level("x86-64-v2", "fastconv._kernels._v2", V2, 0),
-    Level("baseline", "fastconv._kernels._baseline", {}, 0),
+    Level("x86-64-v4", "fastconv._kernels.v4", V4, ZMM),
+    Level("x86-64-v3", "fastconv._kernels.v3", V3, YMM),
+    Level("x86-64-v2", "fastconv._kernels.v2", V2, 0),
+    Level("baseline", "fastconv._kernels.baseline", {}, 0),
 )
 
 
@@ -103,9 +103,10 @@ def choose(forced):
     )
 
 
-built = tuple(level.name for level in LEVELS if find_spec(level.module))
+built = tuple(level.name for level in LEVELS if find_spec(f"{level.package}.forward"))
 allowed = tuple(level.name for level in LEVELS if not lacking(level))
 available = tuple(name for name in built if name in allowed)
 _chosen = choose(os.environ.get("FASTCONV_ISA", ""))
 level = _chosen.name
-kernels = import_module(_chosen.module)
+forward = import_module(f"{_chosen.package}.forward")
+backward = import_module(f"{_chosen.package}.backward")

@@ -70,7 +70,7 @@ class Rows(NamedTuple):
         for run in runs:
             length = len(run) * channels
             first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
-            size = even_rows(length, _isa.kernels.TILE_ROWS)
+            size = even_rows(length, _isa.backward.TILE_ROWS)
             for first in range(0, length, size):
                 sizes.append(min(size, length - first))
                 factors.append(offsets[run[0]] * pitch + first)
@@ -103,7 +103,7 @@ class Cut(NamedTuple):
 def _dots(geometry, axes):
     """Vectors along the rows of the image: for few channels."""
     g, (_, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    kernels, dtype = _isa.backward, geometry.convolution.dtype
     lanes = kernels.LANES[dtype.name]
     over_rows = g.o < 3 <= h.kernel and h.stride == h.dilation == 1
     width, steps = (8, 96) if over_rows else (64, 64)  # vectors of a row, and of a block
@@ -135,7 +135,7 @@ def _dots(geometry, axes):
 def _outer(geometry, axes):
     """Vectors along the output channels: for many of them."""
     g, (_, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    kernels, dtype = _isa.backward, geometry.convolution.dtype
     lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
     width = balanced(w.out, kernels.LONGEST_CHAIN)
     block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
@@ -171,7 +171,7 @@ def _tile(rows, products):
 def _channelwise(geometry, axes):
     """Vectors along channels that have a kernel of their own each."""
     g, (d, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    kernels, dtype = _isa.backward, geometry.convolution.dtype
     channels, taps = 2 * kernels.LANES[dtype.name], prod(g.kernel)
     constant = g.convolution.padding_mode == "constant" or not any(line.map.border for line in axes)
     row_bytes = w.read * d.kernel * channels * dtype.itemsize
@@ -199,7 +199,7 @@ def _channelwise(geometry, axes):
 def _winograd(geometry, axes):
     """Outer products of tiles that are transformed along h and w."""
     g, (d, h, w) = geometry, axes
-    kernels, dtype = _isa.kernels, geometry.convolution.dtype
+    kernels, dtype = _isa.backward, geometry.convolution.dtype
     lanes = kernels.LANES[dtype.name]
     transforms = [TRANSFORMS.get(line.kernel) for line in (h, w)]
     if (

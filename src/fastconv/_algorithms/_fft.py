@@ -127,7 +127,7 @@ def _transformed(convolution, weight, axis, points):
     """Of (groups, out, in, d, h, w): (groups, vectors, out, products, 2, lanes), conjugated: not turned round."""
     import scipy.fft
 
-    lanes = _isa.kernels.LANES[convolution.dtype.name]
+    lanes = _isa.forward.LANES[convolution.dtype.name]
     rows = np.moveaxis(weight, axis + 3, -1)
     apart = np.zeros((*rows.shape[:-1], (rows.shape[-1] - 1) * convolution.dilation[axis] + 1))
     apart[..., :: convolution.dilation[axis]] = rows
@@ -310,7 +310,7 @@ def _sums(shape, cut, counts):
     lines = images * tiles
     rows = _offsets([np.arange(lines), *places], reads)
     products = _offsets([np.arange(shape.c) * lines, *taps], reads)
-    vectors = ceil(row / _isa.kernels.LANES[shape.dtype])
+    vectors = ceil(row / _isa.forward.LANES[shape.dtype])
     fields = dict(
         n=rows.size,
         o=shape.o,
@@ -323,11 +323,11 @@ def _sums(shape, cut, counts):
     )
     itemsize = np.dtype(shape.dtype).itemsize
     return _driver.Task(
-        _isa.kernels.SPECTRAL_SUMS[shape.dtype],
+        _isa.forward.SPECTRAL_SUMS[shape.dtype],
         _driver.no_job() | fields,
         keep=tables,
         threads=1,
-        workspace_bytes=fields["plane"] * _isa.kernels.LANES[shape.dtype] * itemsize,
+        workspace_bytes=fields["plane"] * _isa.forward.LANES[shape.dtype] * itemsize,
         flops=4 * groups * shape.o * rows.size * products.size * row,
         packing=None,
         kernel="spectra",
@@ -397,7 +397,7 @@ def _cut(shape, cut):
     cut = cut._replace(groups=balanced(shape.groups, max(1, room // cut.tiles)))
     cut = cut._replace(images=balanced(shape.n, max(1, room // (cut.tiles * cut.groups))))
     together = cut.tiles * cut.groups * cut.images
-    panel = rows_in * cut.tiles * cut.images * _isa.kernels.LANES[shape.dtype]
+    panel = rows_in * cut.tiles * cut.images * _isa.forward.LANES[shape.dtype]
     elements = together * (cut.points + 2) * max(2 * rows_in, rows_in + rows_out + panel // cut.points, 2 * rows_out)
     if elements * itemsize > MOST_WORKSPACE:
         return
@@ -411,7 +411,7 @@ def _cut(shape, cut):
     )
     transforms = transformed * cut.points * POINT[shape.dtype] * (log2(cut.points) + HALVINGS)
     copies = (rows_in + rows_out) * cut.points * ELEMENT
-    vectors = ceil((cut.points + 2) / _isa.kernels.LANES[shape.dtype])
+    vectors = ceil((cut.points + 2) / _isa.forward.LANES[shape.dtype])
     sums = vectors * (rows_out * _products(shape, cut.axis) * 2 * PRODUCT + rows_in) * SECONDS
     cost = units * (transforms + copies + sums) + batches * BATCHES
     yield cut._replace(cost=cost, workspace_bytes=elements * itemsize)

@@ -93,7 +93,7 @@ def _form(shape, tiling):
     """How a band takes its taps."""
     if tiling.kind.shared:
         return form(shape, tiling.channel_tile, shape.lines[1].stride)
-    return _isa.kernels.ALTERNATE_FORM if tiling.kind.alternate else _isa.kernels.PLAIN_FORM
+    return _isa.forward.ALTERNATE_FORM if tiling.kind.alternate else _isa.forward.PLAIN_FORM
 
 
 def job_of(layout):

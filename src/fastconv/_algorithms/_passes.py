@@ -215,7 +215,7 @@ def _block(geometry):
     g = geometry
     width = balanced(max(1, g.out[2]), WIDTH)
     row = g.o * (g.size[2] if _whole_rows(g) else _read(g.stride[2], g.kernel[2], g.dilation[2], width))
-    band = _isa.kernels.ROWS_OF_BAND[1]
+    band = _isa.forward.ROWS_OF_BAND[1]
     height = min(g.out[1], ceil(balanced(max(1, g.out[1]), max(1, PANEL // row)) / band) * band)
     depth = balanced(max(1, g.out[0]), max(1, PANEL // (row * max(1, height))))
     return depth, height, width

@@ -39,7 +39,7 @@ class Tiled:
         weight = convolution.canonical(weight)
         if groups != len(weight):  # one output channel of each group: groups are taken for channels
             weight = weight.swapaxes(0, 1)
-        return _driver.Packed(_isa.kernels.PACK[dtype], weight, width)
+        return _driver.Packed(_isa.forward.PACK[dtype], weight, width)
 
     def task(self, geometry, layout, threads):
         shape, tiling = shared(shape_of(geometry, layout, threads), partial(cheapest, algorithm=self.name))
@@ -47,7 +47,7 @@ class Tiled:
         tables = Tables()
         fields, elements = job(geometry, layout, shape, tiling, tables)
         packing = shape.groups, tiling.channel_tile, shape.dtype
-        return task_of(_isa.kernels.FORWARD, geometry, shape.threads, fields, elements, tables, packing, tiling.name)
+        return task_of(_isa.forward.FORWARD, geometry, shape.threads, fields, elements, tables, packing, tiling.name)
 
 
 def shared(shape, cheapest):

@@ -47,21 +47,21 @@ def even_rows(count, most):
 
 def _both_roles(shape, block):
     """Either role; pixels as rows also so that no tile lies on two rows of the image."""
-    lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
+    lanes, most = 2 * _isa.forward.LANES[shape.dtype], _isa.forward.TILE_ROWS
     dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
     pixels = sorted({even_rows(block[1] * block[2], most), dividing})
     return [Size(True, even_rows(shape.o, most), lanes), *(Size(False, rows, lanes) for rows in pixels)]
 
 
 def _strip_sizes(shape, block):
-    strips = _isa.kernels.STRIPS
+    strips = _isa.forward.STRIPS
     rows = min(strips, key=lambda rows: (ceil(shape.o / rows), rows))
-    return [Size(True, rows, strips[rows] * _isa.kernels.LANES[shape.dtype])]
+    return [Size(True, rows, strips[rows] * _isa.forward.LANES[shape.dtype])]
 
 
 def _band_size(shape, block, channels=1):
     """Whole rows of the block."""
-    width, rows = _isa.kernels.LANES[shape.dtype], _isa.kernels.ROWS_OF_BAND[channels]
+    width, rows = _isa.forward.LANES[shape.dtype], _isa.forward.ROWS_OF_BAND[channels]
     return Size(True, channels * rows, ceil(block[2] / width) * width, rows)
 
 
@@ -71,7 +71,7 @@ def _band_sizes(shape, block):
 
 def _sizes_of_form(shape, block, stride):
     """A band of one channel or several, if there is a form for it."""
-    several = _isa.kernels.CHANNELS_OF_BAND
+    several = _isa.forward.CHANNELS_OF_BAND
     channels = 1 if 2 * shape.o <= several else several
     return [] if form(shape, channels, stride) is None else [_band_size(shape, block, channels)]
 
@@ -79,19 +79,19 @@ def _sizes_of_form(shape, block, stride):
 def form(shape, channels, stride):
     """How a band of so many channels takes the taps so that it shares what it loads; None: in no way.
 
-    The first row of `_isa.kernels.FORMS` that fits: form, stride, rows and columns of the kernel (0: any columns, or as
+    The first row of `_isa.forward.FORMS` that fits: form, stride, rows and columns of the kernel (0: any columns, or as
     many rows as there are instances for), and most channels. A form of so many columns reads them side by side.
     """
     _, h, w = shape.lines
-    longest = _isa.kernels.LONGEST_CHAIN
+    longest = _isa.forward.LONGEST_CHAIN
     near = w.dilation == 1 and w.stride == stride
     if h.stride != stride or h.dilation > 1 or max(h.kernel, w.kernel) > longest:
         return None
-    for code, step, rows, columns, most_channels in _isa.kernels.FORMS:
+    for code, step, rows, columns, most_channels in _isa.forward.FORMS:
         if (
             step == stride
             and channels <= most_channels
-            and (h.kernel == rows if rows else h.kernel >= _isa.kernels.ROWS_OF_BAND[channels] - 1)
+            and (h.kernel == rows if rows else h.kernel >= _isa.forward.ROWS_OF_BAND[channels] - 1)
             and (w.kernel == columns and near and h.kernel * w.kernel <= longest if columns else True)
         ):
             return code
@@ -107,7 +107,7 @@ def _bordered_sizes(shape, block):
     d, _, w = shape.lines
     if not (shape.zero_padding and w.stride == w.x == 1 and d.map.border == 0):
         return []
-    lanes = _isa.kernels.LANES[shape.dtype]
+    lanes = _isa.forward.LANES[shape.dtype]
     width = w.out - (ceil(w.out / block[2]) - 1) * block[2]  # of the last block
     rest = (width - 1) % lanes + 1
     fits = w.before <= lanes and _behind(w) <= (lanes if width <= lanes else rest)
@@ -119,7 +119,7 @@ def _halved_sizes(shape, block):
     d, _, w = shape.lines
     if not (shape.zero_padding and w.stride == 2 and w.x == w.dilation == 1 and d.map.border == 0):
         return []
-    lanes = _isa.kernels.LANES[shape.dtype]
+    lanes = _isa.forward.LANES[shape.dtype]
     fits = max(w.before, _behind(w)) <= lanes and (block[2] == w.out or block[2] % (4 * lanes) == 0)
     return _sizes_of_form(shape, block, 2) if fits else []
 
@@ -135,8 +135,8 @@ def _alternate_sizes(shape, block):
 
 
 def _channelwise_sizes(shape, block):
-    lanes = 2 * _isa.kernels.LANES[shape.dtype]
-    return [Size(False, _isa.kernels.PIXELS_OF_CHANNELWISE, lanes)] if shape.depthwise else []
+    lanes = 2 * _isa.forward.LANES[shape.dtype]
+    return [Size(False, _isa.forward.PIXELS_OF_CHANNELWISE, lanes)] if shape.depthwise else []
 
 
 def _flattened(tiling, row):

@@ -94,7 +94,7 @@ class Shape(NamedTuple):
     @property
     def chunk(self):
         """What one chain sums: whole channels where they fit; else planes of a kernel, or rows, or part of one."""
-        longest = _isa.kernels.LONGEST_CHAIN
+        longest = _isa.forward.LONGEST_CHAIN
         if self.taps <= longest:
             return Chunk(balanced(self.c, longest // self.taps), self.taps, self.taps)
         depth, height, width = (line.kernel for line in self.lines)
@@ -180,7 +180,7 @@ def workspace(shape, tiling, placed_row=0):
     tiles = tiling.kind.count(tiling, max(stage.row, placed_row))
     return Workspace(
         staged=_aligned(channels * stage.plane + below + slack),
-        panel=min(tiles, _isa.kernels.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
+        panel=min(tiles, _isa.forward.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
         # the last piece is read by whole vectors
         sums=_aligned((1 if shape.chains == 1 else tiles * tiling.block_tiles) * tile + VECTOR),
     )
@@ -245,7 +245,7 @@ def _tilings(shape, kind, size, block):
 
 def _block_cost(shape, tiling):
     """Of one block, in vector multiply-adds."""
-    width = _isa.kernels.LANES[shape.dtype]
+    width = _isa.forward.LANES[shape.dtype]
     vectors = tiling.tile_lanes // width
     stage = tiling.stage(shape.lines)
     pixel_tiles = tiling.kind.count(tiling, stage.row)

@@ -59,7 +59,7 @@ def _kernel_transform(form):
     if form.stride == 2:  # of the taps 0 and 2, and tap 1 for each output as it is
         even = np.insert(_kernel_transform(Form(2, 2, 3)), 1, 0.0, axis=1)
         return np.append(even, [[0.0, 1.0, 0.0]] * form.outputs, axis=0)
-    finite = _isa.kernels.POINTS[form.points]
+    finite = _isa.forward.POINTS[form.points]
     rows = [
         [point**tap / prod(point - other for other in finite if other != point) for tap in range(form.taps)]
         for point in finite
@@ -113,7 +113,7 @@ class Winograd:
     def pack(self, convolution, weight, packing):
         *packing, forms = packing
         packed = DIRECT.pack(convolution, weight, packing)
-        packed.transform(_isa.kernels.TRANSFORM[packing[-1]], convolution.canonical(weight), [f.matrix for f in forms])
+        packed.transform(_isa.forward.TRANSFORM[packing[-1]], convolution.canonical(weight), [f.matrix for f in forms])
         return packed
 
     def task(self, geometry, layout, threads):
@@ -123,7 +123,7 @@ class Winograd:
         tables = Tables()
         fields, elements = winograd_job(geometry, layout, shape, cut, tables)
         packing = shape.groups, cut.tiling.channel_tile, shape.dtype, cut.forms
-        return task_of(_isa.kernels.WINOGRAD, geometry, shape.threads, fields, elements, tables, packing, cut.name)
+        return task_of(_isa.forward.WINOGRAD, geometry, shape.threads, fields, elements, tables, packing, cut.name)
 
 
 WINOGRAD = Winograd()
@@ -197,7 +197,7 @@ class Parts(NamedTuple):
 
 def parts_of(shape, cut):
     tiling, (h, w) = cut.tiling, cut.forms
-    lanes = _isa.kernels.LANES[shape.dtype]
+    lanes = _isa.forward.LANES[shape.dtype]
     tile = tiling.tile_rows * tiling.tile_lanes
     down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
     panels = ceil(down * along / tiling.pixel_tile)
@@ -234,7 +234,7 @@ def winograd_job(geometry, layout, shape, cut, tables):
     fields["items"] *= _phases(shape)
     fields["values_in_place"] = _in_place(shape, tiling)
     depth = shape.lines[0].kernel
-    chunk = max(1, _isa.kernels.TRANSFORMED_CHAIN // depth)
+    chunk = max(1, _isa.forward.TRANSFORMED_CHAIN // depth)
     rows = np.add.outer(np.arange(min(shape.c, chunk)) * stage.d.staged, stage.d.slots)
     fields |= dict(
         products=shape.c * depth,
@@ -313,7 +313,7 @@ def _blocks(shape, forms):
 
 
 def _sizes(shape, forms, block):
-    lanes, most = 2 * _isa.kernels.LANES[shape.dtype], _isa.kernels.TILE_ROWS
+    lanes, most = 2 * _isa.forward.LANES[shape.dtype], _isa.forward.TILE_ROWS
     tiles = block[1] // forms[0].outputs * (block[2] // forms[1].outputs)
     return [Size(True, even_rows(shape.o, most), lanes), Size(False, even_rows(tiles, most), lanes)]
 
@@ -335,7 +335,7 @@ def _cuts(shape, forms, block, size):
 
 def _block_cost(shape, cut):
     tiling, (h, w) = cut.tiling, cut.forms
-    lanes = _isa.kernels.LANES[shape.dtype]
+    lanes = _isa.forward.LANES[shape.dtype]
     vectors = tiling.tile_lanes // lanes
     stage = tiling.stage(shape.lines)
     depth = shape.lines[0].kernel
@@ -352,7 +352,7 @@ def _block_cost(shape, cut):
     columns = shape.c * stage.d.staged * pieces * points * COLUMN_POINT
     products = shape.c * depth
     steps = max(tiling.tile_rows * vectors, tiling.tile_rows / 2 + vectors, LATENCY)
-    chains = ceil(shape.c / max(1, _isa.kernels.TRANSFORMED_CHAIN // depth))
+    chains = ceil(shape.c / max(1, _isa.forward.TRANSFORMED_CHAIN // depth))
     multiply = points * (products * steps + chains * (TILE + 2 * tiling.tile_rows * vectors))
     outputs = tiling.tile_rows * tiling.tile_lanes * h.outputs * w.outputs
     back = PANEL + FINISH * h.outputs + OUTPUT * outputs / lanes

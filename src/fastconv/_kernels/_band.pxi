@@ -9,8 +9,8 @@ for all the output rows that it belongs to: row r is multiplied by row r - i * s
 The instances are templates over what is constant in them:
     R, O, V     image rows, output channels, vectors: R * O * V sums in registers
     S           the stride along both axes, 1 or 2
-    H, F        rows and columns of the kernel, 0 for any number. Short loops end unpredictably: each end costs as much
-                as some ten vectors of sums, so that the commonest kernels are unrolled
+    F           columns of the kernel, 0 for any number; if 3, it has three rows too. Short loops end unpredictably:
+                each end costs as much as some ten vectors of sums, so that the commonest kernels are unrolled
     inside      whether a strip reads input alone: no masks, which take registers
 """
 
@@ -180,65 +180,78 @@ cdef inline void add_column(
         add_to_rows(3 * R, low, high, V, total, operand, weight + 3, step)
 
 
-cdef inline void add_row(
-    int low, int high, int R, int O, int V, int S, int F, bint inside, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
+cdef inline void add_row_of_three(
+    int r, int R, int O, int V, int S, bint inside, vector (*total)[BAND],
+    const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
-    """total[o, i] += row r times row r - i * S of the kernel, for low <= i < high."""
+    """total[o, i] += row r times row r - i * S of a kernel of three by three, for all i for which that is one."""
     cdef const real* row = <const real*> line[r] + w
-    cdef int64_t width = F if F else band.width
-    cdef int64_t j
-    if F != 3 or O * V > BAND // 2:
-        forget_loads()  # of weights that other rows take too: all of them in registers would push the sums out
-    weight += r * width * O
-    if F == 0:
-        for j in range(width):
-            add_column(low, high, R, O, V, S, F, inside, j, total, row, weight, width, lines, edges)
-    if F > 0:
-        add_column(low, high, R, O, V, S, F, inside, 0, total, row, weight, width, lines, edges)
-    if F > 1:
-        add_column(low, high, R, O, V, S, F, inside, 1, total, row, weight, width, lines, edges)
-    if F > 2:
-        add_column(low, high, R, O, V, S, F, inside, 2, total, row, weight, width, lines, edges)
-    if F > 3:
-        add_column(low, high, R, O, V, S, F, inside, 3, total, row, weight, width, lines, edges)
-    if F > 4:
-        add_column(low, high, R, O, V, S, F, inside, 4, total, row, weight, width, lines, edges)
-    if F > 5:
-        add_column(low, high, R, O, V, S, F, inside, 5, total, row, weight, width, lines, edges)
-        add_column(low, high, R, O, V, S, F, inside, 6, total, row, weight, width, lines, edges)
+    cdef int low = 0 if r < 3 else (r - 3 + S) // S
+    cdef int high = R if r // S >= R else r // S + 1
+    if O * V > BAND // 2:
+        forget_loads()
+    weight += r * 3 * O
+    add_column(low, high, R, O, V, S, 3, inside, 0, total, row, weight, 3, lines, edges)
+    add_column(low, high, R, O, V, S, 3, inside, 1, total, row, weight, 3, lines, edges)
+    add_column(low, high, R, O, V, S, 3, inside, 2, total, row, weight, 3, lines, edges)
 
 
-cdef inline void add_row_of_few(
-    int r, int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
-) noexcept nogil:
-    """`add_row` of a kernel of H rows: for the image rows that row r belongs to, if it is one."""
-    if r < S * (R - 1) + H:
-        add_row(
-            0 if r < H else (r - H + S) // S, R if r // S >= R else r // S + 1,
-            R, O, V, S, F, inside, r, total, band, lines, line, w, edges, weight,
-        )
-
-
-cdef inline void add_few_rows(
-    int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
+cdef inline void add_three_by_three(
+    int R, int O, int V, int S, bint inside, vector (*total)[BAND],
+    const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of 3 rows."""
-    add_row_of_few(0, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(1, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(2, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(3, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(4, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(5, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(6, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(7, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(8, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(9, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(10, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(11, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
-    add_row_of_few(12, R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+    add_row_of_three(0, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    add_row_of_three(1, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    add_row_of_three(2, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 3:
+        add_row_of_three(3, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 4:
+        add_row_of_three(4, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 5:
+        add_row_of_three(5, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 6:
+        add_row_of_three(6, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 7:
+        add_row_of_three(7, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 8:
+        add_row_of_three(8, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 9:
+        add_row_of_three(9, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 10:
+        add_row_of_three(10, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 11:
+        add_row_of_three(11, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    if S * (R - 1) + 3 > 12:
+        add_row_of_three(12, R, O, V, S, inside, total, lines, line, w, edges, weight)
+
+
+cdef inline void add_row_of_many(
+    int low, int high, int R, int O, int V, int F, bint inside, int64_t r, vector (*total)[BAND],
+    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
+    vector* sums,
+) noexcept nogil:
+    """total[o, i] += row r times row r - i of the kernel, for low <= i < high."""
+    cdef const real* row = <const real*> line[r] + w
+    cdef int64_t width = band.width
+    cdef int64_t j
+    if F == 0 and band.flush < band.height and r > 0:
+        flush(low, high, R, O, V, r, total, band, <real*> sums, band.first)
+    forget_loads()  # of weights that other rows take too: all of them in registers would push the sums out
+    if F == 0:
+        weight += r * width * O
+        for j in range(width):
+            add_column(low, high, R, O, V, 1, 0, inside, j, total, row, weight, width, lines, edges)
+        return
+    weight += r * F
+    add_column(low, high, R, 1, V, 1, 5, inside, 0, total, row, weight, F, lines, edges)
+    add_column(low, high, R, 1, V, 1, 5, inside, 1, total, row, weight, F, lines, edges)
+    add_column(low, high, R, 1, V, 1, 5, inside, 2, total, row, weight, F, lines, edges)
+    add_column(low, high, R, 1, V, 1, 5, inside, 3, total, row, weight, F, lines, edges)
+    add_column(low, high, R, 1, V, 1, 5, inside, 4, total, row, weight, F, lines, edges)
+    if F > 5:
+        add_column(low, high, R, 1, V, 1, 7, inside, 5, total, row, weight, F, lines, edges)
+        add_column(low, high, R, 1, V, 1, 7, inside, 6, total, row, weight, F, lines, edges)
 
 
 cdef inline void flush_sums(
@@ -281,16 +294,6 @@ cdef inline void flush(
     flush_row(5, low, high, R, O, V, r, total, band, sums, first)
 
 
-cdef inline void add_row_of_many(
-    int low, int high, int R, int O, int V, int F, bint inside, int64_t r, vector (*total)[BAND],
-    const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
-    vector* sums,
-) noexcept nogil:
-    if F == 0 and band.flush < band.height and r > 0:
-        flush(low, high, R, O, V, r, total, band, <real*> sums, band.first)
-    add_row(low, high, R, O, V, 1, F, inside, r, total, band, lines, line, w, edges, weight)
-
-
 cdef inline void add_many_rows(
     int R, int O, int V, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
@@ -316,14 +319,14 @@ cdef inline void add_many_rows(
 
 
 cdef inline bint add_planes(
-    int R, int O, int V, int S, int H, int F, bint inside, vector (*total)[BAND],
+    int R, int O, int V, int S, int F, bint inside, vector (*total)[BAND],
     const Band* band, const Lines* lines, int64_t top, int64_t w, const lane_mask* edges, const real* weight,
     vector* sums,
 ) noexcept nogil:
     """The products of kernel planes height × width, from row `top` of the sums and column w on; whether the sums hold
     something then."""
-    cdef int64_t height = H if H else band.height
-    cdef int64_t size = height * (F if H else band.width)
+    cdef int64_t height = 3 if F == 3 else band.height
+    cdef int64_t size = height * (F if F else band.width)
     cdef int64_t rows = height + S * (R - 1)
     cdef const uintptr_t* line = lines.line + S * top
     cdef int64_t plane
@@ -333,13 +336,13 @@ cdef inline bint add_planes(
                 line[rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
                 S * R, band.row * sizeof(real), S * V * sizeof(vector), False,
             )
-        if H:
-            add_few_rows(R, O, V, S, H, F, inside, total, band, lines, line, w, edges, weight)
+        if F == 3:
+            add_three_by_three(R, O, V, S, inside, total, lines, line, w, edges, weight)
         else:
             add_many_rows(R, O, V, F, inside, total, band, lines, line, w, edges, weight, sums)
         weight += size * O
         line += band.lines
-    return not band.first or (H == 0 and F == 0 and band.flush < height)
+    return not band.first or (F == 0 and band.flush < height)
 
 
 cdef inline void add_taps(
@@ -434,24 +437,25 @@ cdef inline void store_rows(
 
 
 cdef inline void add_strips(
-    int R, int O, int V, int S, int H, int F, bint inside, Form form, const Band* band, const Strips* strips,
-    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
+    int R, int O, int V, int S, int F, bint inside, Form form, const Band* band, const Strips* strips,
+    int64_t first, int64_t last, int64_t inside_strips, const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """`count` strips of V vectors, each down all the bands. Loops, for only inside of one gcc keeps the sums in
-    registers."""
+    """Strips of V vectors, each down all the bands; where so many inside ones are left out, the others' numbers close
+    up. Loops, for only inside of one gcc keeps the sums in registers."""
     cdef vector total[BAND_SUMS][BAND]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t last = bounded(band.rows_of_sums - R, 0, band.rows_of_sums)
-    cdef int64_t strip, w, top
+    cdef int64_t lowest = bounded(band.rows_of_sums - R, 0, band.rows_of_sums)
+    cdef int64_t n, strip, w, top
     cdef bint more, below
     cdef vector* band_sums
     cdef const lane_mask* edges
     cdef lane_mask few[2 * CHAIN]
     cdef int i, v, o
-    for strip in range(first, first + count):
+    for n in range(first, last):
+        strip = n if n < strips.inside_first else n + inside_strips
         w = start_of(strips, strip, lanes)
         edges = strips.edges[edges_of(strips, strip)].lanes
-        if H and not inside and (S == 1 or V == 1):  # few enough for registers
+        if F == 3 and not inside and (S == 1 or V == 1):  # few enough for registers
             for i in range(2 * F):
                 few[i] = edges[i]
             edges = few
@@ -475,7 +479,7 @@ cdef inline void add_strips(
                 add_alternate_taps(R, V, total, band, weight, x + top * band.row + w * strips.pace)
             else:
                 more = add_planes(
-                    R, O, V, S, H, F, inside, total, band, &strips.lines, top, w * strips.pace, edges, weight,
+                    R, O, V, S, F, inside, total, band, &strips.lines, top, w * strips.pace, edges, weight,
                     band_sums,
                 )
             if S == 2:
@@ -488,52 +492,85 @@ cdef inline void add_strips(
             if O > 2:
                 store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, strips.width - w)
                 store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, strips.width - w)
-            below = top < last
-            top = bounded(top + R, 0, last)
+            below = top < lowest
+            top = bounded(top + R, 0, lowest)
 
 
-cdef inline void strips_of_one(
-    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
+cdef inline void add_to_band(
+    int R, int O, int V, int S, int F, Form form, const Band* band, const Strips* strips,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """The forms of stride 1 for one output channel."""
-    if not inside and band.form == PLAIN:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 0, inside, PLAIN, band, strips, first, count, weight, x, sums)
-    elif band.form == THREE_BY_THREE:
-        add_strips(BAND_ROWS, 1, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
-    elif band.form == FIVE_COLUMNS:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 5, inside, FIVE_COLUMNS, band, strips, first, count, weight, x, sums)
-    elif band.form == SEVEN_COLUMNS:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 7, inside, SEVEN_COLUMNS, band, strips, first, count, weight, x, sums)
-    else:
-        add_strips(BAND_ROWS, 1, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
-
-
-cdef inline void alternate_strips(
-    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
-    const real* weight, const real* x, vector* sums,
-) noexcept nogil:
-    """The forms of stride 2 along the row for one output channel."""
-    if not inside and band.form == ALTERNATE:
-        add_strips(BAND_ROWS, 1, V, 2, 0, 0, inside, ALTERNATE, band, strips, first, count, weight, x, sums)
-    else:
-        add_strips(BAND_ROWS, 1, V, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums)
-
-
-cdef inline void strips_of_several(
-    int V, bint inside, const Band* band, const Strips* strips, int64_t first, int64_t count,
-    const real* weight, const real* x, vector* sums,
-) noexcept nogil:
-    """The forms for several output channels, of half as many rows."""
-    cdef int R = BAND_ROWS // 2
-    if band.form == THREE_BY_THREE:
-        add_strips(R, BAND_CHANNELS, V, 1, 3, 3, inside, THREE_BY_THREE, band, strips, first, count, weight, x, sums)
-    elif band.form == ANY_SIZE:
-        add_strips(R, BAND_CHANNELS, V, 1, 0, 0, inside, ANY_SIZE, band, strips, first, count, weight, x, sums)
-    else:
+    """The strips inside, the other whole ones, and those of one vector."""
+    cdef int64_t inside = strips.inside_last - strips.inside_first
+    cdef int64_t whole = strips.whole - inside if strips.vectors > 1 else 0
+    cdef int64_t others = strips.count - inside
+    if form != PLAIN and form != ALTERNATE:
         add_strips(
-            R, BAND_CHANNELS, V, 2, 3, 3, inside, HALVED_THREE_BY_THREE, band, strips, first, count, weight, x, sums,
+            R, O, V, S, F, True, form, band, strips, strips.inside_first, strips.inside_last, 0, weight, x, sums
         )
+    if V > 1:
+        add_strips(R, O, V, S, F, False, form, band, strips, 0, whole, inside, weight, x, sums)
+    add_strips(R, O, 1, S, F, False, form, band, strips, whole, others, inside, weight, x, sums)
+
+
+cdef void plain(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND, 1, 0, PLAIN, band, strips, weight, x, sums)
+
+
+cdef void alternate(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND // 2, 2, 0, ALTERNATE, band, strips, weight, x, sums)
+
+
+cdef void three_by_three(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
+
+
+cdef void five_columns(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND, 1, 5, FIVE_COLUMNS, band, strips, weight, x, sums)
+
+
+cdef void seven_columns(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND, 1, 7, SEVEN_COLUMNS, band, strips, weight, x, sums)
+
+
+cdef void any_size(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND, 1, 0, ANY_SIZE, band, strips, weight, x, sums)
+
+
+cdef void halved(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS, 1, BAND // 2, 2, 3, HALVED_THREE_BY_THREE, band, strips, weight, x, sums)
+
+
+cdef void three_by_three_of_several(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS // 2, BAND_CHANNELS, 2, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
+
+
+cdef void any_size_of_several(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS // 2, BAND_CHANNELS, 2, 1, 0, ANY_SIZE, band, strips, weight, x, sums)
+
+
+cdef void halved_of_several(
+    const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
+) noexcept nogil:
+    add_to_band(BAND_ROWS // 2, BAND_CHANNELS, 2, 2, 3, HALVED_THREE_BY_THREE, band, strips, weight, x, sums)
 
 
 cdef inline bint halves(const Band* band) noexcept nogil:
@@ -550,33 +587,6 @@ cdef inline int64_t most_vectors(bint alternate, int64_t channels) noexcept nogi
     if channels > 1:
         return 2
     return BAND // 2 if alternate else BAND
-
-
-cdef void multiply_strips(
-    int64_t channels, int64_t vectors, bint inside, const Band* band, const Strips* strips,
-    int64_t first, int64_t count, const real* weight, const real* x, vector* sums,
-) noexcept nogil:
-    """Add a chain to strips of so many vectors, 1 or `most_vectors`; `inside`: of these, and all they read is input."""
-    if channels > 1:
-        if inside:
-            strips_of_several(2, True, band, strips, first, count, weight, x, sums)
-        elif vectors == 1:
-            strips_of_several(1, False, band, strips, first, count, weight, x, sums)
-        else:
-            strips_of_several(2, False, band, strips, first, count, weight, x, sums)
-    elif band.form == ALTERNATE or halves(band):
-        if inside:
-            alternate_strips(BAND // 2, True, band, strips, first, count, weight, x, sums)
-        elif vectors == 1:
-            alternate_strips(1, False, band, strips, first, count, weight, x, sums)
-        elif BAND > 2:
-            alternate_strips(BAND // 2, False, band, strips, first, count, weight, x, sums)
-    elif inside:
-        strips_of_one(BAND, True, band, strips, first, count, weight, x, sums)
-    elif vectors == 1:
-        strips_of_one(1, False, band, strips, first, count, weight, x, sums)
-    else:
-        strips_of_one(BAND, False, band, strips, first, count, weight, x, sums)
 
 
 cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips* strips) noexcept nogil:
@@ -623,17 +633,28 @@ cdef void cut_strips(
             )
 
 
-cdef void multiply_band(
+cdef inline void multiply_band(
     const Band* band, const Strips* strips, int64_t channels, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    """Add a chain to a band, strip by strip."""
-    cdef int64_t first = strips.inside_first
-    cdef int64_t last = strips.inside_last
-    if first > 0:
-        multiply_strips(channels, strips.vectors, False, band, strips, 0, first, weight, x, sums)
-    if last > first:
-        multiply_strips(channels, strips.vectors, True, band, strips, first, last - first, weight, x, sums)
-    if strips.whole > last:
-        multiply_strips(channels, strips.vectors, False, band, strips, last, strips.whole - last, weight, x, sums)
-    if strips.count > strips.whole:
-        multiply_strips(channels, 1, False, band, strips, strips.whole, strips.count - strips.whole, weight, x, sums)
+    """Add a chain to a band."""
+    if channels > 1:
+        if band.form == THREE_BY_THREE:
+            three_by_three_of_several(band, strips, weight, x, sums)
+        elif band.form == HALVED_THREE_BY_THREE:
+            halved_of_several(band, strips, weight, x, sums)
+        else:
+            any_size_of_several(band, strips, weight, x, sums)
+    elif band.form == THREE_BY_THREE:
+        three_by_three(band, strips, weight, x, sums)
+    elif band.form == HALVED_THREE_BY_THREE:
+        halved(band, strips, weight, x, sums)
+    elif band.form == FIVE_COLUMNS:
+        five_columns(band, strips, weight, x, sums)
+    elif band.form == SEVEN_COLUMNS:
+        seven_columns(band, strips, weight, x, sums)
+    elif band.form == ANY_SIZE:
+        any_size(band, strips, weight, x, sums)
+    elif band.form == ALTERNATE:
+        alternate(band, strips, weight, x, sums)
+    else:
+        plain(band, strips, weight, x, sums)

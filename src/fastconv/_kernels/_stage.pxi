@@ -173,6 +173,12 @@ cdef inline real border(const Job* job, const Axis* axis, const real* row, int64
     return <real> job.padding_value if position < 0 else row[position * axis.x]
 
 
+cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
+    """Whether a tap reads padding, all before or all behind the input, for the outputs first .. last."""
+    cdef int64_t offset = tap * axis.dilation - axis.before
+    return last * axis.stride + offset < 0 or first * axis.stride + offset >= axis.size
+
+
 cdef inline bint lies_inside(const Job* job, const Block* block, int64_t behind) noexcept nogil:
     """Whether the block reads no padding, and so many elements behind its last one are within the input's memory."""
     cdef const Axis* axis

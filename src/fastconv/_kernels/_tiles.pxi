@@ -4,12 +4,6 @@ Pixels are packed into panels (`im2col`), or read where they lie, and run on fro
 """
 
 
-cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
-    """Whether a tap reads padding, all before or all behind the input, for the outputs first .. last."""
-    cdef int64_t offset = tap * axis.dilation - axis.before
-    return last * axis.stride + offset < 0 or first * axis.stride + offset >= axis.size
-
-
 cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, Panel* panel) noexcept nogil:
     """Leave out the products with zeros of the padding that a tile's pixels have in common; the weights are finite."""
     cdef const Tile* tile = &panel.tile

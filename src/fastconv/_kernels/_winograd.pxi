@@ -62,10 +62,6 @@ cdef void winograd_block(const Job* job, int64_t item, real* workspace, vector* 
         block.tile += 1
 
 
-cdef inline int64_t tiles_of(const Axis* axis, int64_t outputs) noexcept nogil:
-    return (outputs + axis.tile - 1) // axis.tile
-
-
 cdef void transform_input_of(const Job* job, const Block* block, real* workspace, vector* as_vectors) noexcept nogil:
     """All channels of a block, staged some at a time or read where they lie."""
     cdef const Axis* axis

@@ -23,6 +23,10 @@ cdef enum:
     SHORT = 48  # products summed in a row: transforms back enlarge the error of such a sum
 
 
+cdef inline int64_t tiles_of(const Axis* axis, int64_t outputs) noexcept nogil:
+    return (outputs + axis.tile - 1) // axis.tile
+
+
 cdef inline void transform_input(int points, vector* x) noexcept nogil:
     """In place."""
     cdef vector t, u
