@@ -115,7 +115,7 @@ class Build(build_ext):
 
     def translate(self):
         """Replace the Cython sources by the C sources made of them, each once for all levels."""
-        sources = {source for ext in self.extensions for source in ext.sources}
+        sources = dict.fromkeys(source for ext in self.extensions for source in ext.sources)
         # Where processes are spawned, not forked, each one would run this file again.
         processes = self.parallel if multiprocessing.get_start_method() == "fork" else 0
         cythonize(
