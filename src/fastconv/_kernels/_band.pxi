@@ -259,25 +259,39 @@ cdef inline void flush_sums(
 ) noexcept nogil:
     cdef vector* to = <vector*> sums
     cdef int v
-    for v in range(V):
-        if not first:
+    if not first:
+        for v in range(V):
             total[at][v] += to[v]
+    for v in range(V):
         to[v] = total[at][v]
         broadcast(total[at][v], 0)
+
+
+cdef inline void flush_row(
+    int i, int low, int high, int R, int O, int V, int64_t r, vector (*total)[BAND], const Band* band, real* sums,
+    bint first,
+) noexcept nogil:
+    """End the chain of image row i, if one ends before row r: total → sums."""
+    if i >= low and i < high and r > i and band.ends[r - i]:
+        first = first and r - i == band.flush
+        sums += i * band.row_step
+        flush_sums(i, V, total, sums, first)
+        if O > 1:
+            flush_sums(R + i, V, total, sums + band.channel_step, first)
+        if O > 2:
+            flush_sums(2 * R + i, V, total, sums + 2 * band.channel_step, first)
+            flush_sums(3 * R + i, V, total, sums + 3 * band.channel_step, first)
 
 
 cdef inline void flush(
     int low, int high, int R, int O, int V, int64_t r, vector (*total)[BAND], const Band* band, real* sums, bint first
 ) noexcept nogil:
-    """End the chains of image rows low <= i < high that end before row r: total → sums."""
-    cdef int i, o
-    for i in range(low, high):
-        if r > i and band.ends[r - i]:
-            for o in range(O):
-                flush_sums(
-                    o * R + i, V, total, sums + i * band.row_step + o * band.channel_step,
-                    first and r - i == band.flush,
-                )
+    flush_row(0, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(1, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(2, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(3, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(4, low, high, R, O, V, r, total, band, sums, first)
+    flush_row(5, low, high, R, O, V, r, total, band, sums, first)
 
 
 cdef inline void add_many_rows(
