@@ -40,12 +40,15 @@ def share(y, x, weight, bias=None, add=None, **arguments):
     return (error / np.maximum(sums.max(spatial, initial=0), 1e-30)).max(initial=0)
 
 
-def problem(draw, kernel, stride, dilation, pads, most, channels, outs, weights=normal):
-    """x, weight, bias, add and the arguments of a convolution; axes have up to `most` elements, or what it reaches."""
+def problem(draw, kernel, stride, dilation, pads, most, channels, outs, weights=normal, whole=False):
+    """x, weight, bias, add and the arguments of a convolution; axes have up to `most` elements, or what it reaches.
+
+    Where `whole`, that is without padding: all taps meet the image.
+    """
     rank = len(kernel)
     dtype = draw(st.sampled_from(["float32", "float64"]))
     size = tuple(
-        max(1, (k - 1) * d + 1 - sum(p), draw(st.integers(1, most)))
+        max(1, (k - 1) * d + 1 - (0 if whole else sum(p)), draw(st.integers(1, most)))
         for k, d, p in zip(kernel, dilation, pads, strict=True)
     )
     groups = draw(st.integers(1, 3))

@@ -324,7 +324,7 @@ cdef class Task:
         """Convolve: the arrays must have the strides that the job was made for."""
         cdef Job job
         self.point(&job, x, packed, bias, add, out)
-        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.job.items, self.slice, self.threads, self.workspace_bytes)
 
     def run_grad_weight(self, ndarray x, ndarray grad_output, ndarray parts, int64_t round):
         """One round of the gradient of the weights: `parts`, to be added up, are (splits, *weight_shape)."""
@@ -333,7 +333,7 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.y = <uintptr_t> PyArray_DATA(grad_output)
         job.weight = <uintptr_t> PyArray_DATA(parts)
-        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.job.items, self.slice, self.threads, self.workspace_bytes)
 
     def run_spectra(self, ndarray x, ndarray weight, ndarray out):
         """Sums of spectra: contiguous arrays of complex numbers, and what the weights are as the kernel wants them."""
@@ -341,7 +341,7 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.weight = <uintptr_t> PyArray_DATA(weight)
         job.y = <uintptr_t> PyArray_DATA(out)
-        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.job.items, self.slice, self.threads, self.workspace_bytes)
 
     def run_elementwise(self, ndarray x, ndarray grad, ndarray out):
         """An activation of contiguous arrays, or with `grad` the gradient through it."""
@@ -349,7 +349,7 @@ cdef class Task:
         job.x = <uintptr_t> PyArray_DATA(x)
         job.add = <uintptr_t> PyArray_DATA(grad) if grad is not None else 0
         job.y = <uintptr_t> PyArray_DATA(out)
-        run_slices(&job, 1, self.slice, self.threads, self.workspace_bytes)
+        run_slices(&job, 1, self.job.items, self.slice, self.threads, self.workspace_bytes)
 
 
 cdef struct Place:
@@ -389,7 +389,7 @@ cdef class Together:
         """`Task.run` of them all; `packed` holds the weights of each."""
         cdef Py_ssize_t count = len(self.tasks)
         cdef Job* jobs = <Job*> malloc(count * sizeof(Job))
-        cdef int64_t slice = INT64_MAX
+        cdef int64_t most = 0, slice = INT64_MAX
         cdef int64_t workspace_bytes = 0
         cdef int threads = 1
         cdef Task task
@@ -406,51 +406,52 @@ cdef class Together:
                 job.y += place.y
                 job.bias += place.bias if job.bias else 0
                 job.add += place.add if job.add else 0
-                slice = min(slice, task.slice)
+                most = max(most, job.items)
                 threads = max(threads, task.threads)
                 workspace_bytes = max(workspace_bytes, task.workspace_bytes)
-            run_slices(jobs, count, slice, threads, workspace_bytes)
+            for at in range(count):
+                slice = min(slice, (<Task> self.tasks[at]).slice * most // max(1, jobs[at].items))
+            run_slices(jobs, count, most, slice, threads, workspace_bytes)
         finally:
             free(jobs)
 
 
-cdef run_slices(const Job* jobs, int64_t count, int64_t slice, int threads, int64_t workspace_bytes):
-    """All blocks of all jobs, `slice` of them at a time."""
+cdef run_slices(const Job* jobs, int64_t count, int64_t most, int64_t slice, int threads, int64_t workspace_bytes):
+    """All blocks of all jobs, of which none has more than `most`, in `slice` turns at a time."""
     cdef Workspace workspace = acquire(<size_t> (workspace_bytes * threads))
-    cdef int64_t first = 0, last, items = 0, at
-    for at in range(count):
-        items = max(items, jobs[at].items * count)
+    cdef int64_t first = 0, last
     try:
-        while first < items:
-            last = min(first + slice, items)
+        while first < most * count:
+            last = min(first + slice, most * count)
             with nogil:
-                run_blocks(jobs, count, first, last, threads, workspace.memory, workspace_bytes)
+                run_blocks(jobs, count, most, first, last, threads, workspace.memory, workspace_bytes)
             PyErr_CheckSignals()
             first = last
     finally:
         release(workspace)
 
 
-cdef inline void run_block(const Job* jobs, int64_t count, int64_t item, void* memory) noexcept nogil:
-    """Jobs take turns; the shorter ones end earlier."""
+cdef inline void run_block(const Job* jobs, int64_t count, int64_t most, int64_t item, void* memory) noexcept nogil:
+    """Jobs take `most` turns each; those of fewer blocks let some go by, at even distances."""
     cdef const Job* job = jobs
     if count > 1:
         job += item % count
-        item = item // count
-        if item >= job.items:
+        item = item // count * job.items
+        if item % most >= job.items:
             return
+        item = item // most
     (<block_function> <void*> job.function)(job, item, memory)
 
 
 cdef void run_blocks(
-    const Job* jobs, int64_t count, int64_t first, int64_t last, int threads, char* memory, int64_t stride
+    const Job* jobs, int64_t count, int64_t most, int64_t first, int64_t last, int threads, char* memory, int64_t stride
 ) noexcept nogil:
     cdef int64_t item, share
     if threads == 1:
         for item in range(first, last):
-            run_block(jobs, count, item, memory)
+            run_block(jobs, count, most, item, memory)
         return
     note_parallel()
     share = max(1, (last - first) // (threads * SHARES))
     for item in prange(first, last, num_threads=threads, schedule="dynamic", chunksize=share):
-        run_block(jobs, count, item, memory + threadid() * stride)
+        run_block(jobs, count, most, item, memory + threadid() * stride)

@@ -48,7 +48,8 @@ class Convolution:
     Channels are counted over all groups. `padding` is ``"same"`` or three pairs (before, after); `dtype` is what is
     computed in, float32 or float64; `activation` is what the kernels apply, an entry of the table or
     ``_activations.NONE``. `outputs` are the sizes of the output where they may be fewer than there is room for; `terms`
-    is what a plan has found of the values of its weights: how many outer products they are the sum of.
+    is what a plan has found of the values of its weights: how many outer products they are the sum of; `phases` is how
+    many convolutions of about its size, itself one of them, are computed by turns.
     """
 
     rank: int
@@ -71,6 +72,7 @@ class Convolution:
     dtype: np.dtype
     outputs: tuple | None = None
     terms: int | None = None
+    phases: int = 1
 
     @classmethod
     def parse(cls, rank, weight_shape, bias_shape, types, arguments, axes=("out_channels", "in_channels")):

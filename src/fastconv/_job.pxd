@@ -30,8 +30,9 @@ cdef struct Axis:
     int64_t bias
     int64_t points          # winograd: values that `tile` outputs are made of; 1 where the axis is left as it is
     int64_t tile
-    int64_t phases          # winograd: convolutions of every n-th output, which the dilation makes of it,
-    int64_t last            # of which so many have `out` outputs, the others one less
+    int64_t phases          # winograd: convolutions that a dilation makes of it: of every n-th output,
+    int64_t across          # or of one tile of every phase, with its first output in the first `dilation`
+    int64_t whole           # outputs of all of them
 
 
 cdef struct Job:

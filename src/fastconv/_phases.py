@@ -78,7 +78,8 @@ class Phases:
             sum(len(range(size)[phase.target]) for phase in phases) == size
             for phases, size in zip(axes, forward.size, strict=True)
         )
-        phases = tuple(_phase(forward, convolution.bias_shape, *phase) for phase in product(*axes))
+        phases = list(product(*axes))
+        phases = tuple(_phase(forward, convolution.bias_shape, len(phases), *phase) for phase in phases)
         return cls(convolution, forward, phases, complete)
 
     @property
@@ -164,7 +165,7 @@ def _along(forward, axis):
     return phases
 
 
-def _phase(forward, bias_shape, *along):
+def _phase(forward, bias_shape, phases, *along):
     """The `Phase` of an `_Along` for each axis."""
     convolution = forward.convolution
     taps, kernel, dilation, pads, source, target = zip(*along, strict=True)
@@ -181,6 +182,7 @@ def _phase(forward, bias_shape, *along):
         padding=pads,
         flip_kernel=False,
         outputs=None,
+        phases=phases,
     )
     shape = own.join(forward.batch_shape, own.in_channels, tuple(map(_length, source)))
     return Phase(

@@ -142,8 +142,9 @@ def _axis(line, block, run, tables):
         bias=line.bias or 0,
         points=1,
         tile=1,
+        across=0,
         phases=1,
-        last=1,
+        whole=line.out,
     )
 
 

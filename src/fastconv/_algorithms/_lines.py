@@ -26,10 +26,15 @@ class Line(NamedTuple):
     y: int
     add: int | None
     bias: int | None
+    reach: int = 0  # positions that a block stages behind the last tap's, `dilation` apart
 
     @property
     def map(self):
         return AxisMap(self.mode, self.before, self.size, self.read)
+
+    @property
+    def steps(self):
+        return self.x, self.y, self.add, self.bias
 
     @property
     def pointwise(self):
@@ -75,7 +80,7 @@ def lines(geometry, layout):
 
 
 def _mergeable(outer, inner):
-    even = all(a is None or a == b * inner.size for a, b in zip(outer[-4:], inner[-4:], strict=True))
+    even = all(a is None or a == b * inner.size for a, b in zip(outer.steps, inner.steps, strict=True))
     return even and outer.pointwise and inner.pointwise
 
 
@@ -108,18 +113,19 @@ class Runs(NamedTuple):
 
 
 @lru_cache(64)
-def runs(kernel, dilation, stride, block):
-    positions = np.arange(kernel) * dilation
+def runs(kernel, dilation, stride, block, reach=0):
+    """Those of the taps, and of `reach` more."""
+    positions = np.arange(kernel + reach) * dilation
     order = np.argsort(positions % stride, kind="stable")  # by phase, then by position
     phase, step = positions[order] % stride, positions[order] // stride
-    begins = np.ones(kernel, bool)
+    begins = np.ones(len(order), bool)
     begins[1:] = (phase[1:] != phase[:-1]) | (step[1:] - step[:-1] > block)
     first = np.flatnonzero(begins)
-    last = np.append(first[1:], kernel) - 1
-    run, shift = np.empty((2, kernel), np.int64)
+    last = np.append(first[1:], len(order)) - 1
+    run, shift = np.empty((2, len(order)), np.int64)
     run[order] = np.cumsum(begins) - 1
     shift[order] = step - step[first][run[order]]
-    return Runs(positions[order][first], step[last] - step[first] + block, run, shift)
+    return Runs(positions[order][first], step[last] - step[first] + block, run[:kernel], shift[:kernel])
 
 
 class Stage(NamedTuple):
@@ -136,7 +142,10 @@ class Stage(NamedTuple):
 
     @classmethod
     def of(cls, lines, block, aligned=False, alternate=False):
-        d, h, w = (runs(line.kernel, line.dilation, line.stride, part) for line, part in zip(lines, block, strict=True))
+        d, h, w = (
+            runs(line.kernel, line.dilation, line.stride, part, line.reach)
+            for line, part in zip(lines, block, strict=True)
+        )
         line, step = lines[2], lines[2].stride
         if alternate:  # columns as they lie
             step = 1

@@ -91,6 +91,7 @@ def shape_of(geometry, layout, threads):
         dtype=convolution.dtype.name,
         zero_padding=pads_with_zeros(convolution),
         skips=skips_padding(convolution),
+        phases=convolution.phases,
         threads=threads,
     )
 

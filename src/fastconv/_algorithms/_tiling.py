@@ -43,7 +43,7 @@ ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
 LINE = 64  # bytes
 # Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next,
-FAR_LINES = ((1 << 20, 9.0), (12 << 20, 13.0))
+FAR_LINES = ((1 << 20, 9.0), (8 << 20, 26.0))
 EXPOSED = 0.25  # of which this part is not hidden behind the multiply-adds
 NEAR_IMAGE = 2 << 20  # bytes of an input or output that a cache keeps;
 FAR_PLANE = 450.0  # coming, with a block, to a plane of another one,
@@ -76,6 +76,7 @@ class Shape(NamedTuple):
     dtype: str
     zero_padding: bool
     skips: bool  # products with zero padding may be left out
+    phases: int  # convolutions that are computed by turns
     threads: int
 
     @property
@@ -284,8 +285,8 @@ def _way(shape, tiling, vectors):
 
 def products_cost(shape, tiling, factor, multiply):
     """Of multiplying, for which weights are fetched; they are `factor` times as many as the convolution has."""
-    weights = factor * shape.o * shape.c * shape.taps * shape.itemsize
-    share = tiling.block_tiles * tiling.channel_tile / shape.o
+    weights = shape.phases * factor * shape.o * shape.c * shape.taps * shape.itemsize
+    share = tiling.block_tiles * tiling.channel_tile / shape.o / shape.phases
     fetch = share * sum(max(0, weights - near) / LINE * cost for near, cost in FAR_LINES)
     return max(multiply, fetch) + EXPOSED * fetch
 

@@ -51,13 +51,23 @@ class Form(NamedTuple):
         return f"F({self.outputs},{self.taps})" + (f"/{self.stride}" if self.stride > 1 else "")
 
 
-FORMS = (Form(1, 1, 1), Form(2, 2, 3), Form(3, 4, 6), Form(3, 2, 4), Form(3, 2, 5, stride=2), Form(5, 2, 6))
+FORMS = (
+    Form(1, 1, 1),
+    Form(2, 4, 5),
+    Form(2, 2, 3),
+    Form(3, 4, 6),
+    Form(3, 3, 5),
+    Form(3, 2, 4),
+    Form(3, 4, 9, stride=2),
+    Form(3, 2, 5, stride=2),
+    Form(5, 2, 6),
+)
 
 
 @lru_cache(8)
 def _kernel_transform(form):
     if form.stride == 2:  # of the taps 0 and 2, and tap 1 for each output as it is
-        even = np.insert(_kernel_transform(Form(2, 2, 3)), 1, 0.0, axis=1)
+        even = np.insert(_kernel_transform(Form(2, form.outputs, form.outputs + 1)), 1, 0.0, axis=1)
         return np.append(even, [[0.0, 1.0, 0.0]] * form.outputs, axis=0)
     finite = _isa.forward.POINTS[form.points]
     rows = [
@@ -130,12 +140,12 @@ WINOGRAD = Winograd()
 
 
 def _shape(geometry, layout, threads):
-    """As the transforms see it: nothing is dilated along h and w."""
+    """As the transforms see it: of what is dilated along h and w one phase, or all of them."""
     shape = shape_of(geometry, layout, threads)
     d, h, w = shape.lines
     if _folds(h, w):
         h, w = _folded(w)
-    return shape._replace(lines=(d, _first_phase(h), _first_phase(w)))
+    return shape._replace(lines=(d, *(line if _goes_across(line) else _first_phase(line) for line in (h, w))))
 
 
 def _folds(h, w):
@@ -167,18 +177,54 @@ def _first_phase(line):
     return line._replace(out=ceil(line.out / step), stride=step, **steps)
 
 
+def _goes_across(line):
+    """Whether it has more phases than a phase has tiles: then a block has a tile of many phases."""
+    return line.dilation > max(1, ceil(line.out / (line.dilation * MOST_OUTPUTS)))
+
+
+def _across(line):
+    """Of those which `_goes_across` took."""
+    return line.dilation > line.stride
+
+
 def _stride(line):
     """Within a phase."""
-    return line.stride // line.dilation
+    return 1 if line.dilation > 1 else line.stride
+
+
+def _step(line, form):
+    """From one tile's first output to the next one's."""
+    return 1 if _across(line) else form.outputs
+
+
+def _phases(line, form):
+    """Convolutions that a dilated axis makes of it."""
+    return ceil(line.out / (line.dilation * form.outputs)) if _across(line) else line.dilation
+
+
+def _first(shape, forms):
+    """The first of these convolutions: across phases, each one's first output, and what its first tile reads."""
+    d, *plane = shape.lines
+    return shape._replace(lines=(d, *map(_first_tiles, plane, forms)))
+
+
+def _first_tiles(line, form):
+    if not _across(line):
+        return line
+    read = (_phases(line, form) * form.outputs + form.outputs + form.points) * line.dilation
+    return line._replace(out=min(line.out, line.dilation), reach=form.outputs - 1, read=max(line.read, read))
 
 
 def _in_place(shape, tiling):
-    d, h, _ = shape.lines
-    return d.kernel == 1 and (h.kernel == 1 or _stride(h) == 1) and in_place(shape, tiling)
+    d, h, w = shape.lines
+    if d.kernel > 1 or _across(h) or _across(w):
+        return False
+    return (h.kernel == 1 or _stride(h) == 1) and in_place(shape, tiling)
 
 
-def _phases(shape):
-    return prod(line.dilation for line in shape.lines[1:])
+def _tiles(shape, forms, block):
+    """Of a block, along h and w."""
+    return [part // _step(*axis) for part, *axis in zip(block[1:], shape.lines[1:], forms, strict=True)]
 
 
 class Parts(NamedTuple):
@@ -199,7 +245,7 @@ def parts_of(shape, cut):
     tiling, (h, w) = cut.tiling, cut.forms
     lanes = _isa.forward.LANES[shape.dtype]
     tile = tiling.tile_rows * tiling.tile_lanes
-    down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
+    down, along = _tiles(shape, cut.forms, tiling.block)
     panels = ceil(down * along / tiling.pixel_tile)
     stage = tiling.stage(shape.lines)
     depths = stage.d.staged
@@ -226,12 +272,15 @@ def parts_of(shape, cut):
 def winograd_job(geometry, layout, shape, cut, tables):
     """The fields of `_job.Job`, and the elements of working memory that one thread needs."""
     tiling = cut.tiling
+    phases = list(map(_phases, shape.lines[1:], cut.forms))
+    shape = _first(shape, cut.forms)
     stage = tiling.stage(shape.lines)
     fields, _ = job(geometry, layout, shape, tiling, tables)
     parts = parts_of(shape, cut)
-    for axis, form, line, whole in zip(fields["axis"][1:], cut.forms, shape.lines[1:], geometry.out[1:], strict=True):
-        axis |= dict(points=form.points, tile=form.outputs, phases=line.dilation, last=(whole - 1) % line.dilation + 1)
-    fields["items"] *= _phases(shape)
+    axes = zip(fields["axis"][1:], cut.forms, shape.lines[1:], phases, geometry.out[1:], strict=True)
+    for axis, form, line, count, whole in axes:
+        axis |= dict(points=form.points, tile=form.outputs, across=_across(line), phases=count, whole=whole)
+    fields["items"] *= prod(phases)
     fields["values_in_place"] = _in_place(shape, tiling)
     depth = shape.lines[0].kernel
     chunk = max(1, _isa.forward.TRANSFORMED_CHAIN // depth)
@@ -262,12 +311,12 @@ PANEL = 400.0  # the way back, for one panel and channel tile,
 FINISH = 250.0  # each row of its tiles,
 OUTPUT = 36.0  # and each vector of outputs;
 TURNED = 1.0  # storing one element, if its neighbours lie in other vectors
-MULTIPLY = 1.12  # a multiply-add, over one of `_tiling`: chains are short, and operands come from farther off
 CACHE = 4 << 20  # bytes of working memory; what is more takes that much longer
 TRANSFORM_WEIGHT = 4.0  # making one transformed weight, with vectors of eight lanes
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
 START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
 NEARLY = 1.02  # what smaller blocks may cost, over the cheapest
+MOST_OUTPUTS = max(form.outputs for form in FORMS)  # of a tile
 MOST_TILES = (16, 32, 64, 128)  # of a block
 MOST_PART = 1 << 17  # elements of products that are kept at once
 
@@ -282,7 +331,7 @@ def best(shape):
     cuts = [
         cut
         for forms in _forms(shape)
-        for block in _blocks(shape, forms)
+        for block in _blocks(_first(shape, forms), forms)
         for size in _sizes(shape, forms, block)
         for cut in _cuts(shape, forms, block, size)
     ]
@@ -292,29 +341,32 @@ def best(shape):
 
 
 def _forms(shape):
-    h, w = (
-        [form for form in FORMS if form.taps == line.kernel and (form.taps == 1 or form.stride == _stride(line))]
-        for line in shape.lines[1:]
-    )
-    return list(product(h, w))
+    return list(product(*map(_forms_of, shape.lines[1:])))
+
+
+def _forms_of(line):
+    """Every third column is told apart by no instruction, but across phases columns lie as they must."""
+    forms = [form for form in FORMS if form.taps == line.kernel and (_across(line) or form.outputs != 3)]
+    return [form for form in forms if form.taps == 1 or form.stride == _stride(line)]
 
 
 def _blocks(shape, forms):
     """Whole rows of tiles, one or several, or a part of one; several depths where kernels reach over them."""
     d, *plane = shape.lines
-    down, along = (ceil(line.out / form.outputs) for line, form in zip(plane, forms, strict=True))
+    steps = list(map(_step, plane, forms))
+    down, along = (ceil(line.out / step) for line, step in zip(plane, steps, strict=True))
     depths = {1} if d.kernel == 1 else {balanced(d.out, most) for most in (1, 2, 4, 8)}
     blocks = set()
     for tiles in MOST_TILES:
         width = balanced(along, tiles)
         height = balanced(down, max(1, tiles // width)) if width == along else 1
-        blocks.update((depth, height * forms[0].outputs, width * forms[1].outputs) for depth in depths)
+        blocks.update((depth, height * steps[0], width * steps[1]) for depth in depths)
     return sorted(blocks)
 
 
 def _sizes(shape, forms, block):
     lanes, most = 2 * _isa.forward.LANES[shape.dtype], _isa.forward.TILE_ROWS
-    tiles = block[1] // forms[0].outputs * (block[2] // forms[1].outputs)
+    tiles = prod(_tiles(shape, forms, block))
     return [Size(True, even_rows(shape.o, most), lanes), Size(False, even_rows(tiles, most), lanes)]
 
 
@@ -322,15 +374,16 @@ def _cuts(shape, forms, block, size):
     whole = Tiling(PACKED, *size, block, block_tiles=1)
     tiles = ceil(shape.o / whole.channel_tile)
     products = prod(form.points for form in forms) * whole.tile_rows * whole.tile_lanes
-    panels = ceil(block[1] // forms[0].outputs * (block[2] // forms[1].outputs) / whole.pixel_tile)
-    blocks = (ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
-    items = shape.n * shape.groups * _phases(shape) * prod(blocks)
+    panels = ceil(prod(_tiles(shape, forms, block)) / whole.pixel_tile)
+    first = _first(shape, forms)
+    blocks = (ceil(line.out / part) for line, part in zip(first.lines, block, strict=True))
+    items = shape.n * shape.groups * prod(map(_phases, shape.lines[1:], forms)) * prod(blocks)
     for parts in {1, *(2**power for power in range(1, shape.threads.bit_length() + 2) if shape.threads > 1)}:
         block_tiles = balanced(tiles, max(1, tiles // parts))
         part = balanced(block_tiles, max(1, MOST_PART // (products * panels)))
         cut = Cut(forms, whole._replace(block_tiles=block_tiles), part)
         rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads)
-        yield cut._replace(cost=rounds * _block_cost(shape, cut) * SECONDS)
+        yield cut._replace(cost=rounds * _block_cost(first, cut) * SECONDS)
 
 
 def _block_cost(shape, cut):
@@ -339,7 +392,7 @@ def _block_cost(shape, cut):
     vectors = tiling.tile_lanes // lanes
     stage = tiling.stage(shape.lines)
     depth = shape.lines[0].kernel
-    down, along = tiling.block[1] // h.outputs, tiling.block[2] // w.outputs
+    down, along = _tiles(shape, cut.forms, tiling.block)
     panels = ceil(down * along / tiling.pixel_tile)
     points = h.points * w.points
     line = shape.lines[2]
@@ -359,6 +412,6 @@ def _block_cost(shape, cut):
     if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
         back += TURNED * outputs
     tiles = tiling.block[0] * panels * tiling.block_tiles
-    products = products_cost(shape, tiling, points / prod(form.taps for form in cut.forms), MULTIPLY * multiply * tiles)
+    products = products_cost(shape, tiling, points / prod(form.taps for form in cut.forms), multiply * tiles)
     cost = BLOCK + visit_cost(shape, tiling, stage) + staging + rows + columns + products + back * tiles
     return cost * max(1.0, parts_of(shape, cut).total * shape.itemsize / CACHE)

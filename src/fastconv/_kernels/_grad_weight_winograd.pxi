@@ -151,12 +151,12 @@ cdef inline void transform_tiles(
                             x[a] = (<const vector*> (source + (a * job.row + b) * job.pitch))[0]
                         else:
                             broadcast(x[a], 0)
-                    transform_input(h_points, x)
+                    transform_input(h_points, 4, x)
                     for a in range(h_points):
                         half[a][b] = x[a]
                 target = values + k * job.pitch + c
                 for a in range(h_points):
-                    transform_input(w_points, half[a])
+                    transform_input(w_points, 4, half[a])
                     for b in range(w_points):
                         (<vector*> (target + (a * w_points + b) * job.value_pitch))[0] = half[a][b]
                 c += lanes

@@ -9,13 +9,16 @@ Along d the products are summed directly; along h and w each axis has its own tr
     outputs[h in tile, ...]                     of one panel and channel tile; finish sees it as an image of every
                                                 `tile`-th row
 
+Of a dilated axis, a block has one phase, every n-th output; or, where the phases have few outputs (`across`), one tile
+of many phases: then the tiles' first outputs are neighbours, and so are the second ones, `dilation` further on.
+
 A block and channel tile with outputs that are not finite is computed once more without transforms, so that NaN and
 infinity reach what they must and nothing else.
 """
 
 
 cdef void winograd(const Job* whole, int64_t item, real* workspace, vector* sums) noexcept nogil:
-    """Dilated axes in phases: each is a convolution of its own, of every n-th output."""
+    """Dilated axes are several convolutions, as the item says."""
     cdef Job job = whole[0]
     cdef int64_t i
     for i in range(1, 3):
@@ -26,14 +29,16 @@ cdef void winograd(const Job* whole, int64_t item, real* workspace, vector* sums
 
 
 cdef inline void take_phase(Job* job, Axis* axis, int64_t phase, int64_t itemsize) noexcept nogil:
-    axis.out -= axis.last <= phase
-    axis.before -= phase
-    axis.head += phase * sizeof(int64_t)
-    job.y += phase * (axis.y // axis.phases) * itemsize
+    cdef int64_t first = phase * (axis.tile * axis.dilation if axis.across else 1)
+    axis.whole -= first
+    axis.out = bounded(steps(axis.whole, axis.stride), 0, axis.out)
+    axis.before -= first
+    axis.head += first * sizeof(int64_t)
+    job.y += first * (axis.y // axis.stride) * itemsize
     if job.add:
-        job.add += phase * (axis.add // axis.phases) * itemsize
+        job.add += first * (axis.add // axis.stride) * itemsize
     if job.bias:
-        job.bias += phase * (axis.bias // axis.phases) * itemsize
+        job.bias += first * (axis.bias // axis.stride) * itemsize
 
 
 cdef void winograd_block(const Job* job, int64_t item, real* workspace, vector* sums) noexcept nogil:
@@ -56,10 +61,26 @@ cdef void winograd_block(const Job* job, int64_t item, real* workspace, vector* 
     for t in range(channels):
         if flags[t]:
             for z in range(depths):
-                convolve_block(job, &block, workspace, sums)
+                sum_directly(job, &block, workspace, sums)
                 block.first[0] += 1
             block.first[0] -= depths
         block.tile += 1
+
+
+cdef void sum_directly(const Job* job, const Block* block, real* workspace, vector* sums) noexcept nogil:
+    """All outputs of the block's tiles; across phases, all first ones, all second ones, and so on."""
+    cdef const Axis* h = &job.axis[1]
+    cdef const Axis* w = &job.axis[2]
+    cdef Block part = block[0]
+    cdef int64_t i, j
+    for i in range(h.tile if h.across else 1):
+        part.first[1] = block.first[1] + i * h.dilation
+        part.count[1] = outputs_of(h, block.first[1], block.count[1], i) if h.across else block.count[1]
+        for j in range(w.tile if w.across else 1):
+            part.first[2] = block.first[2] + j * w.dilation
+            part.count[2] = outputs_of(w, block.first[2], block.count[2], j) if w.across else block.count[2]
+            if part.count[1] > 0 and part.count[2] > 0:
+                convolve_block(job, &part, workspace, sums)
 
 
 cdef void transform_input_of(const Job* job, const Block* block, real* workspace, vector* as_vectors) noexcept nogil:
@@ -99,8 +120,8 @@ cdef inline void fill_behind(const Job* job, const Block* block, real* plane, ve
     """Zeros behind what is staged, in each run of rows and columns, where tiles reach further than the outputs."""
     cdef const Axis* h = &job.axis[1]
     cdef const Axis* w = &job.axis[2]
-    cdef int64_t rows_more = h.tile * tiles_of(h, block.count[1]) - block.count[1]
-    cdef int64_t more = w.tile * tiles_of(w, block.count[2]) - block.count[2]
+    cdef int64_t rows_more = tile_step(h) * tiles_of(h, block.count[1]) - block.count[1]
+    cdef int64_t more = tile_step(w) * tiles_of(w, block.count[2]) - block.count[2]
     cdef int64_t run_h, run_w, i, j, height, width
     cdef real* row
     if rows_more == more == 0:
@@ -126,39 +147,43 @@ cdef inline void transform_plane(
     cdef int64_t down = tiles_of(h, block.count[1])
     cdef int64_t along = tiles_of(w, block.count[2])
     cdef int64_t width = w.points * job.row_pitch
-    cdef int64_t between = (<const int64_t*> job.run_start)[w.runs - 1]
+    cdef int64_t apart = (<const int64_t*> job.run_start)[bounded(w.runs - 1, 0, 1)]
     cdef real* rows = workspace + job.rows_at
     cdef real* values = workspace + job.values_at + product * job.panel_pitch
     cdef int64_t run, i, slot = 0
     if w.points == 1:
         transform_rows(job, plane, step, down, along, values, as_vectors)
         return
+    if w.across and w.runs == 1:
+        apart = w.block
     for run in range(h.runs):
-        for i in range(slot, slot + run_count(h, run) - h.block + down * h.tile):
-            transform_row(
-                w, plane + i * step, plane + i * step + between, rows + i * width, along, job.row_pitch, as_vectors
-            )
+        for i in range(slot, slot + run_count(h, run) - h.block + down * tile_step(h)):
+            transform_row(w, plane + i * step, apart, rows + i * width, along, job.row_pitch, as_vectors)
         slot += run_count(h, run)
     transform_rows(job, rows, width, down, along, values, as_vectors)
 
 
 cdef void transform_row(
-    const Axis* w, const real* row, const real* between, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
+    const Axis* w, const real* row, int64_t apart, real* target, int64_t tiles, int64_t pitch, vector* as_vectors
 ) noexcept nogil:
     if w.points == 3:
-        transform_row_by(3, 2, row, between, target, tiles, pitch, as_vectors)
+        transform_row_by(3, 2, w.across, row, apart, target, tiles, pitch, as_vectors)
     elif w.points == 4:
-        transform_row_by(4, 2, row, between, target, tiles, pitch, as_vectors)
+        transform_row_by(4, 2, w.across, row, apart, target, tiles, pitch, as_vectors)
+    elif w.points == 5 and w.tile == 2:
+        transform_row_by(5, 2, False, row, apart, target, tiles, pitch, as_vectors)
     elif w.points == 5:
-        transform_row_by(5, 2, row, between, target, tiles, pitch, as_vectors)
+        transform_row_by(5, 4, w.across, row, apart, target, tiles, pitch, as_vectors)
+    elif w.points == 9:
+        transform_row_by(9, 4, False, row, apart, target, tiles, pitch, as_vectors)
     elif w.tile == 2:
-        transform_row_by(6, 2, row, between, target, tiles, pitch, as_vectors)
+        transform_row_by(6, 2, w.across, row, apart, target, tiles, pitch, as_vectors)
     else:
-        transform_row_by(6, 4, row, between, target, tiles, pitch, as_vectors)
+        transform_row_by(6, 4, w.across, row, apart, target, tiles, pitch, as_vectors)
 
 
 cdef inline void transform_row_by(
-    int points, int tile, const real* row, const real* between, real* target, int64_t tiles, int64_t pitch,
+    int points, int tile, bint across, const real* row, int64_t apart, real* target, int64_t tiles, int64_t pitch,
     vector* as_vectors,
 ) noexcept nogil:
     """One row along w: target[point, tile], in whole vectors."""
@@ -167,8 +192,12 @@ cdef inline void transform_row_by(
     cdef int64_t t = 0
     cdef int j
     while t < tiles:
-        load_columns(points, tile, row + t * tile, between + t * tile, x)
-        transform_input(points, x)
+        if across:
+            for j in range(points):
+                x[j] = (<const vector*> (row + j * apart + t))[0]
+        else:
+            load_columns(points, tile, row + t * tile, row + t * tile + apart, x)
+        transform_input(points, tile, x)
         for j in range(points):
             (<vector*> (target + j * pitch + t))[0] = x[j]
         t += lanes
@@ -178,9 +207,11 @@ cdef void transform_rows(
     const Job* job, const real* rows, int64_t step, int64_t down, int64_t along, real* values, vector* as_vectors
 ) noexcept nogil:
     """Rows, `step` apart, along h, with tiles flattened: values[point, panel, this product, pixel]."""
+    cdef const Axis* h = &job.axis[1]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t points = job.axis[2].points
-    cdef int64_t between = run_count(&job.axis[1], 0) * step  # the rows that a stride of 2 leaves
+    cdef int64_t between = run_count(h, 0) * step  # the rows that a stride of 2 leaves
+    cdef int64_t apart = h.block * step if h.across else step
     cdef int64_t i, t, count, pixel = 0
     cdef real* panel = values
     for i in range(down):
@@ -189,49 +220,53 @@ cdef void transform_rows(
             # whole vectors: what they leave behind their piece, the next one overwrites, or the next product
             count = bounded(along - t, 0, bounded(job.pixel_tile - pixel, 0, lanes))
             transform_piece(
-                job.axis[1].points, points, rows + t, rows + t + between, step, job.row_pitch,
-                panel + pixel, job.value_pitch, as_vectors,
+                h, points, rows + t, rows + t + between, apart, job.row_pitch, panel + pixel, job.value_pitch,
+                as_vectors,
             )
             t += count
             pixel += count
             if pixel == job.pixel_tile:
                 pixel = 0
                 panel += job.value_panel
-        rows += job.axis[1].tile * step
+        rows += tile_step(h) * step
 
 
 cdef inline void transform_piece(
-    int64_t points, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
+    const Axis* h, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
     real* values, int64_t pitch, vector* as_vectors,
 ) noexcept nogil:
     cdef int64_t j
-    if points == 1:
+    if h.points == 1:
         for j in range(along):
             (<vector*> (values + j * pitch))[0] = (<const vector*> (rows + j * row_pitch))[0]
-    elif points == 3:
-        transform_piece_by(3, along, rows, between, step, row_pitch, values, pitch, as_vectors)
-    elif points == 4:
-        transform_piece_by(4, along, rows, between, step, row_pitch, values, pitch, as_vectors)
-    elif points == 5:
-        transform_piece_by(5, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif h.points == 3:
+        transform_piece_by(3, 2, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif h.points == 4:
+        transform_piece_by(4, 2, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif h.points == 5 and h.tile == 2:
+        transform_piece_by(5, 2, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif h.points == 5:
+        transform_piece_by(5, 4, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+    elif h.points == 9:
+        transform_piece_by(9, 4, along, rows, between, step, row_pitch, values, pitch, as_vectors)
     else:
-        transform_piece_by(6, along, rows, between, step, row_pitch, values, pitch, as_vectors)
+        transform_piece_by(6, 4, along, rows, between, step, row_pitch, values, pitch, as_vectors)
 
 
 cdef inline void transform_piece_by(
-    int points, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
+    int points, int tile, int64_t along, const real* rows, const real* between, int64_t step, int64_t row_pitch,
     real* values, int64_t pitch, vector* as_vectors,
 ) noexcept nogil:
     cdef vector x[MOST_POINTS]
     cdef int64_t j
     cdef int k
+    cdef int halved = 3 if points == 5 and tile == 2 else 5 if points == 9 else points  # of every second row
     for j in range(along):
-        for k in range(points):
-            if points == 5 and k >= 3:
-                x[k] = (<const vector*> (between + (k - 3) * step + j * row_pitch))[0]
-            else:
-                x[k] = (<const vector*> (rows + k * step + j * row_pitch))[0]
-        transform_input(points, x)
+        for k in range(halved):
+            x[k] = (<const vector*> (rows + k * step + j * row_pitch))[0]
+        for k in range(halved, points):
+            x[k] = (<const vector*> (between + (k - halved) * step + j * row_pitch))[0]
+        transform_input(points, tile, x)
         for k in range(points):
             (<vector*> (values + (k * along + j) * pitch))[0] = x[k]
 
@@ -335,13 +370,14 @@ cdef bint transform_back(
     cdef int64_t along = tiles_of(w, block.count[2])
     cdef int64_t tiles = bounded(along * tiles_of(h, block.count[1]) - panel * job.pixel_tile, 0, job.pixel_tile)
     cdef int64_t channels = bounded(job.o - channel_tile * job.channel_tile, 0, job.channel_tile)
-    cdef int64_t size = w.tile * job.tile_rows * job.tile_lanes
-    cdef int64_t i, j, lane
+    cdef int64_t together = tile_step(w)  # outputs of a tile that lie side by side
+    cdef int64_t size = together * job.tile_rows * job.tile_lanes
+    cdef int64_t i, j, lane, rows
     cdef vector junk[2]
     cdef real total = 0
     if job.lanes_are_pixels:
-        piece.vectors = w.tile * vectors
-        piece.step = w.tile * job.tile_lanes
+        piece.vectors = together * vectors
+        piece.step = together * job.tile_lanes
         piece.pixel_step = 1
         piece.channel_step = piece.step
         i = channels
@@ -355,7 +391,7 @@ cdef bint transform_back(
         j = channels
     for lane in range(vectors):
         broadcast(junk[lane], 0)
-    transform_back_rows(job, products, i, vectors, outputs, size, junk)
+    transform_back_rows(job, products, i, vectors, outputs, junk)
     for lane in range(j):
         total += (<real*> junk)[lane]
 
@@ -363,46 +399,56 @@ cdef bint transform_back(
     piece.in_output = False
     piece.channel = block.group * job.o + channel_tile * job.channel_tile
     piece.channels = channels
-    piece.pixel = panel * job.pixel_tile * w.tile
-    piece.row = along * w.tile
-    piece.width = block.count[2]
-    piece.h = block.first[1] // h.tile
-    piece.w = block.first[2]
-    rows_apart.axis[1].y *= h.tile
-    rows_apart.axis[1].add *= h.tile
-    rows_apart.axis[1].bias *= h.tile
+    piece.pixel = panel * job.pixel_tile * together
+    piece.row = along * together
+    piece.h = block.first[1] // tile_step(h)
+    rows_apart.axis[1].y *= tile_step(h)
+    rows_apart.axis[1].add *= tile_step(h)
+    rows_apart.axis[1].bias *= tile_step(h)
     for i in range(h.tile):
         # of the rows i, h.tile + i, ... of the block
-        piece.pixels = bounded(
-            (block.count[1] - i + h.tile - 1) // h.tile * piece.row - piece.pixel, 0, tiles * w.tile
-        )
-        finish(&rows_apart, block, &piece, outputs + i * size, <vector*> (outputs + i * size))
-        rows_apart.y += h.y * sizeof(real)
-        rows_apart.add += h.add * sizeof(real) if rows_apart.add else 0
-        rows_apart.bias += h.bias * sizeof(real) if rows_apart.bias else 0
+        rows = outputs_of(h, block.first[1], block.count[1], i)
+        piece.pixels = bounded(rows * piece.row - piece.pixel, 0, tiles * together)
+        piece.w = block.first[2]
+        for j in range(w.tile // together):
+            piece.width = outputs_of(w, block.first[2], block.count[2], j) if w.across else block.count[2]
+            finish(&rows_apart, block, &piece, outputs, <vector*> outputs)
+            piece.w += w.dilation
+            outputs += size
+        go_down(&rows_apart.y, h.y, h, sizeof(real))
+        go_down(&rows_apart.add, h.add, h, sizeof(real))
+        go_down(&rows_apart.bias, h.bias, h, sizeof(real))
     return total != 0
 
 
+cdef inline void go_down(uintptr_t* array, int64_t step, const Axis* h, int64_t itemsize) noexcept nogil:
+    """To the tiles' next row of an array that there is."""
+    if array[0]:
+        array[0] += (h.dilation if h.across else 1) * step * itemsize
+
+
 cdef void transform_back_rows(
-    const Job* job, const real* products, int64_t rows, int64_t vectors, real* outputs, int64_t size, vector* junk
+    const Job* job, const real* products, int64_t rows, int64_t vectors, real* outputs, vector* junk
 ) noexcept nogil:
     """products[point, row, lane] → outputs[h in tile, ...]; `junk` is no longer zero where a lane is not finite."""
     cdef const Axis* h = &job.axis[1]
     cdef const Axis* w = &job.axis[2]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t pitch = job.tile_rows * job.tile_lanes
-    cdef int64_t row, v
-    cdef real* target
+    cdef int64_t size = w.tile * pitch
+    cdef int64_t row, v, at
     cdef vector half[MOST_TILE * MOST_POINTS]
     for row in range(rows):
         for v in range(vectors):
-            back_along_h(h, w.points, products + row * job.tile_lanes + v * lanes, pitch, half)
-            if job.lanes_are_pixels:
-                target = outputs + (row * job.tile_lanes + v * lanes) * w.tile
-                back_along_w(w, h.tile, half, target, lanes, size, True, junk + v)
+            at = row * job.tile_lanes + v * lanes
+            back_along_h(h, w.points, products + at, pitch, half)
+            if w.across:
+                back_along_w(w, h.tile, half, outputs + at, pitch, size, False, junk + v)
+            elif job.lanes_are_pixels:
+                back_along_w(w, h.tile, half, outputs + at * w.tile, lanes, size, True, junk + v)
             else:
-                target = outputs + row * job.tile_lanes * w.tile + v * lanes
-                back_along_w(w, h.tile, half, target, job.tile_lanes, size, False, junk + v)
+                at = row * job.tile_lanes * w.tile + v * lanes
+                back_along_w(w, h.tile, half, outputs + at, job.tile_lanes, size, False, junk + v)
 
 
 cdef inline void back_along_h(
@@ -414,8 +460,14 @@ cdef inline void back_along_h(
         back_along_h_by(3, 2, along, products, pitch, half)
     elif h.points == 4:
         back_along_h_by(4, 2, along, products, pitch, half)
-    elif h.points == 5:
+    elif h.points == 5 and h.tile == 2:
         back_along_h_by(5, 2, along, products, pitch, half)
+    elif h.points == 5 and h.tile == 3:
+        back_along_h_by(5, 3, along, products, pitch, half)
+    elif h.points == 5:
+        back_along_h_by(5, 4, along, products, pitch, half)
+    elif h.points == 9:
+        back_along_h_by(9, 4, along, products, pitch, half)
     elif h.tile == 2:
         back_along_h_by(6, 2, along, products, pitch, half)
     else:
@@ -447,8 +499,14 @@ cdef inline void back_along_w(
         back_along_w_by(3, 2, height, half, target, step, size, interleaved, junk)
     elif w.points == 4:
         back_along_w_by(4, 2, height, half, target, step, size, interleaved, junk)
-    elif w.points == 5:
+    elif w.points == 5 and w.tile == 2:
         back_along_w_by(5, 2, height, half, target, step, size, interleaved, junk)
+    elif w.points == 5 and w.tile == 3:
+        back_along_w_by(5, 3, height, half, target, step, size, interleaved, junk)
+    elif w.points == 5:
+        back_along_w_by(5, 4, height, half, target, step, size, interleaved, junk)
+    elif w.points == 9:
+        back_along_w_by(9, 4, height, half, target, step, size, interleaved, junk)
     elif w.tile == 2:
         back_along_w_by(6, 2, height, half, target, step, size, interleaved, junk)
     else:

@@ -1,36 +1,52 @@
-"""Winograd's transforms along one axis, of vectors in registers: F(2, 2), F(2, 3), F(4, 3) and F(2, 5).
+"""Winograd's transforms along one axis, of vectors in registers: F(2, 2), F(4, 2), F(2, 3), F(3, 3), F(4, 3), F(2, 5).
 
 `tile` outputs of a kernel of `taps` taps come from points = tile + taps - 1 products: with Toom and Cook, polynomials
-are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity (four), or 0, ±INNER, ±OUTER, infinity
-(six). At stride 2, F(2, 3) is F(2, 2) of every second element and the taps 0 and 2, and the products of tap 1 with the
-elements between: five.
+are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity (four), 0, ±PAIR, LONE, infinity
+(five), or 0, ±INNER, ±OUTER, infinity (six). At stride 2, F(n, 3) is F(n, 2) of every second element and the taps 0
+and 2, and n products of tap 1 with the elements between: five, or nine.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
 points here are multiples of 1/8, of whose like none measures clearly better (docs/accuracy.md).
 """
 
 cdef extern from *:
     """
+    #define PAIR 0.75
+    #define LONE 1.75
     #define INNER 0.625
     #define OUTER 1.5
     """
+    double PAIR
+    double LONE
     double INNER
     double OUTER
 
 cdef enum:
-    MOST_POINTS = 6
+    MOST_POINTS = 9
     MOST_TAPS = 5
     MOST_TILE = 4
     SHORT = 48  # products summed in a row: transforms back enlarge the error of such a sum
 
 
+cdef inline int64_t tile_step(const Axis* axis) noexcept nogil:
+    """From one tile's first output to the next one's: across phases, they are neighbours."""
+    return 1 if axis.across else axis.tile
+
+
 cdef inline int64_t tiles_of(const Axis* axis, int64_t outputs) noexcept nogil:
-    return (outputs + axis.tile - 1) // axis.tile
+    return (outputs + tile_step(axis) - 1) // tile_step(axis)
 
 
-cdef inline void transform_input(int points, vector* x) noexcept nogil:
+cdef inline int64_t outputs_of(const Axis* axis, int64_t first, int64_t count, int64_t i) noexcept nogil:
+    """How many tiles of a block, from `first` on, have an output i."""
+    if axis.across:
+        return bounded(axis.whole - first - i * axis.dilation, 0, count)
+    return tiles_of(axis, count - i)
+
+
+cdef inline void transform_input(int points, int tile, vector* x) noexcept nogil:
     """In place."""
     cdef vector t, u
-    if points == 3 or points == 5:
+    if points == 3 or (points == 5 and tile == 2):
         x[0] = x[1] - x[0]
         x[2] = x[2] - x[1]
     elif points == 4:
@@ -40,6 +56,21 @@ cdef inline void transform_input(int points, vector* x) noexcept nogil:
         x[1] = u + t
         x[2] = u - t
         x[3] = x[3] - t
+    elif points == 5 or points == 9:
+        t = x[2]
+        multiply_add(t, -LONE, x[1])
+        u = x[3]
+        multiply_add(u, -LONE, x[2])
+        multiply_add(x[4], -LONE, x[3])
+        multiply_add(x[4], -PAIR * PAIR, t)
+        multiply_scalar(x[0], PAIR * PAIR * LONE)
+        multiply_add(x[0], -PAIR * PAIR, x[1])
+        x[0] += u
+        multiply_add(x[3], -PAIR * PAIR, x[1])
+        x[1] = u
+        multiply_add(x[1], PAIR, t)
+        x[2] = u
+        multiply_add(x[2], -PAIR, t)
     elif points == 6:
         multiply_add(x[5], INNER * INNER * OUTER * OUTER, x[1])
         multiply_add(x[5], -(INNER * INNER + OUTER * OUTER), x[3])
@@ -65,10 +96,11 @@ cdef inline void transform_input(int points, vector* x) noexcept nogil:
 cdef inline void transform_output(int points, int tile, vector* x) noexcept nogil:
     """In place: the first `tile` vectors."""
     cdef vector s, t, d, e
+    cdef int j
     if points == 3:
         x[0] += x[1]
         x[1] += x[2]
-    elif points == 5:
+    elif points == 5 and tile == 2:
         x[0] += x[1] + x[3]
         x[1] += x[2] + x[4]
     elif points == 4:
@@ -76,6 +108,27 @@ cdef inline void transform_output(int points, int tile, vector* x) noexcept nogi
         d = x[1] - x[2]
         x[0] += s
         x[1] = d + x[3]
+    elif points == 5 or points == 9:
+        s = x[1] + x[2]
+        d = x[1] - x[2]
+        t = x[3]
+        e = x[4]
+        x[0] += s + t
+        x[1] = d
+        multiply_scalar(x[1], PAIR)
+        multiply_add(x[1], LONE, t)
+        multiply_scalar(s, PAIR * PAIR)
+        multiply_add(s, LONE * LONE, t)
+        x[2] = s
+        if tile == 3:
+            x[2] += e
+        else:
+            x[3] = e
+            multiply_add(x[3], PAIR * PAIR * PAIR, d)
+            multiply_add(x[3], LONE * LONE * LONE, t)
+        if points == 9:
+            for j in range(tile):
+                x[j] += x[5 + j]
     elif points == 6:
         s = x[1] + x[2]
         d = x[1] - x[2]
@@ -99,13 +152,11 @@ cdef inline void transform_output(int points, int tile, vector* x) noexcept nogi
 cdef inline void load_columns(int points, int tile, const real* row, const real* between, vector* x) noexcept nogil:
     """x[j] = every `tile`-th element of the row from the j-th on; `between` are the ones that a stride of 2 leaves."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef vector even[2]
-    cdef vector odd[2]
-    cdef int j, half
+    cdef int j
     if tile == 1:
         for j in range(points):
             x[j] = (<const vector*> (row + j))[0]
-    elif points == 5:
+    elif points == 5 and tile == 2:
         take_even(x[0], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
         take_odd(x[1], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
         take_even(x[2], (<const vector*> (row + 2))[0], (<const vector*> (row + 2 + lanes))[0])
@@ -116,23 +167,35 @@ cdef inline void load_columns(int points, int tile, const real* row, const real*
             take_even(x[j], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
             take_odd(x[j + 1], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
     else:
-        for j in range(0, points, 4):
-            for half in range(2):
-                take_even(
-                    even[half],
-                    (<const vector*> (row + j + 2 * half * lanes))[0],
-                    (<const vector*> (row + j + (2 * half + 1) * lanes))[0],
-                )
-                take_odd(
-                    odd[half],
-                    (<const vector*> (row + j + 2 * half * lanes))[0],
-                    (<const vector*> (row + j + (2 * half + 1) * lanes))[0],
-                )
-            take_even(x[j], even[0], even[1])
-            take_even(x[j + 1], odd[0], odd[1])
-            if j + 2 < points:
-                take_odd(x[j + 2], even[0], even[1])
-                take_odd(x[j + 3], odd[0], odd[1])
+        take_fourth(4, row, x)
+        take_fourth(1 if points == 5 or points == 9 else points - 4, row + 4, x + 4)
+        if points == 9:
+            take_fourth(4, between, x + 5)
+
+
+cdef inline void take_fourth(int count, const real* row, vector* x) noexcept nogil:
+    """x[j] = every fourth element of the row from the j-th on, j < count."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef vector even[2]
+    cdef vector odd[2]
+    cdef int half
+    for half in range(2):
+        take_even(
+            even[half],
+            (<const vector*> (row + 2 * half * lanes))[0],
+            (<const vector*> (row + (2 * half + 1) * lanes))[0],
+        )
+        take_odd(
+            odd[half],
+            (<const vector*> (row + 2 * half * lanes))[0],
+            (<const vector*> (row + (2 * half + 1) * lanes))[0],
+        )
+    take_even(x[0], even[0], even[1])
+    if count > 1:
+        take_even(x[1], odd[0], odd[1])
+    if count > 2:
+        take_odd(x[2], even[0], even[1])
+        take_odd(x[3], odd[0], odd[1])
 
 
 cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_vectors) noexcept nogil:

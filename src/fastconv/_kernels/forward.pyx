@@ -88,6 +88,12 @@ STRIPS = {1: STRIP1, 2: STRIP2, 3: STRIP3, 4: STRIP4}
 FORWARD = {"float32": <uintptr_t> _forward_float32, "float64": <uintptr_t> _forward_float64}
 WINOGRAD = {"float32": <uintptr_t> _winograd_float32, "float64": <uintptr_t> _winograd_float64}
 TRANSFORM = {"float32": <uintptr_t> _transform_float32, "float64": <uintptr_t> _transform_float64}
-POINTS = {1: (), 3: (0.0, 1.0), 4: (0.0, 1.0, -1.0), 6: (0.0, INNER, -INNER, OUTER, -OUTER)}  # and infinity
+POINTS = {  # and infinity
+    1: (),
+    3: (0.0, 1.0),
+    4: (0.0, 1.0, -1.0),
+    5: (0.0, PAIR, -PAIR, LONE),
+    6: (0.0, INNER, -INNER, OUTER, -OUTER),
+}
 PACK = {"float32": <uintptr_t> _pack_float32, "float64": <uintptr_t> _pack_float64}
 SPECTRAL_SUMS = {"float32": <uintptr_t> _spectra_float32, "float64": <uintptr_t> _spectra_float64}
