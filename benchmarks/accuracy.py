@@ -66,11 +66,12 @@ DATA = {
 
 
 class Form(NamedTuple):
-    """An algorithm, and what its transforms are restricted to: numbers of points."""
+    """An algorithm, what its transforms are restricted to, numbers of points, and arguments of the convolution."""
 
     algorithm: str
     points: tuple = (1, 4, 6)
     kernel: str = ""  # how the name of what runs begins
+    arguments: tuple = ()  # (name, value)
 
 
 DIRECT = Form("direct")
@@ -86,6 +87,18 @@ COLUMNS = {
     "F(2×2, 5×5)": (Form("winograd", (1, 6), "F(2,5) × F(2,5)"), (5, 5), {64: (56, 56), 512: (7, 7)}),
     "1-D F(4, 3)": (Form("winograd", (1, 6), "F(4,3) "), (3,), {64: (3136,), 512: (49,)}),
     "3-D F(4×4, 3×3)": (LARGE, (3, 3, 3), {64: (14, 14, 14), 512: (7, 7, 7)}),
+}
+FURTHER_COLUMNS = {
+    "F(4×4, 2×2)": (Form("winograd", (1, 5), "F(4,2) × F(4,2)"), (2, 2), {64: (56, 56), 512: (7, 7)}),
+    "F(3×3, 3×3), dilated by 12": (
+        Form("winograd", (1, 5), "F(3,3) × F(3,3)", (("dilation", 12),)), (3, 3), {64: (33, 33), 512: (33, 33)}
+    ),
+    "F(2×2, 3×3) at stride 2": (
+        Form("winograd", (1, 5), "F(2,3)/2 × F(2,3)/2", (("stride", 2),)), (3, 3), {64: (56, 56), 512: (14, 14)}
+    ),
+    "F(4×4, 3×3) at stride 2": (
+        Form("winograd", (1, 9), "F(4,3)/2 × F(4,3)/2", (("stride", 2),)), (3, 3), {64: (56, 56), 512: (14, 14)}
+    ),
 }
 FFT = Form("fft")
 LONG_COLUMNS = {  # of one channel and of four
@@ -138,7 +151,8 @@ def arrays(data, channels, size, taps, dtype):
 
 def computed(form, x, weight, **arguments):
     with only(form.points):
-        plan = fastconv.plan(weight, **({"padding": "same"} | arguments), algorithm=form.algorithm)
+        arguments = {"padding": "same"} | dict(form.arguments) | arguments
+        plan = fastconv.plan(weight, **arguments, algorithm=form.algorithm)
         kernel = plan.explain(x.shape).kernel
         if not kernel.startswith(form.kernel):
             raise RuntimeError(f"{kernel} runs, not {form.kernel}")
@@ -166,13 +180,14 @@ def in_long_double(x, weight, positions):
 def errors(form, data, channels, size, taps, dtype):
     """The largest error over the largest S of its channel, and over its own S."""
     x, weight = arrays(data, channels, size, taps, dtype)
-    y, sums = (z.reshape(OUTPUTS, -1) for z in (computed(form, x, weight), reference(abs(x), abs(weight))))
+    arguments = dict(form.arguments)
+    y, sums = (z.reshape(OUTPUTS, -1) for z in (computed(form, x, weight), reference(abs(x), abs(weight), **arguments)))
     positions = np.arange(y.shape[1])
     if dtype == "float64":
         positions = np.random.default_rng(1).permutation(positions)[:POSITIONS]
         exact = in_long_double(x, weight, positions)
     else:
-        exact = reference(x, weight).reshape(OUTPUTS, -1)
+        exact = reference(x, weight, **arguments).reshape(OUTPUTS, -1)
     error = abs(y[:, positions] - exact)
     return float((error.max(1) / sums.max(1)).max()), float((error / sums[:, positions]).max())
 
@@ -321,6 +336,7 @@ if __name__ == "__main__":
         print(f"\n{dtype}, 64 / 512 channels:\n", *forms_table(COLUMNS, dtype), sep="\n")
         print(f"\n{dtype}, long kernels, 1 / 4 channels:\n", *forms_table(LONG_COLUMNS, dtype), sep="\n")
         print(f"\n{dtype}, 3×3, the largest of all data:\n", *layers_table(dtype), sep="\n")
+    print("\nfloat32, further transforms, 64 / 512 channels:\n", *forms_table(FURTHER_COLUMNS, "float32"), sep="\n")
     print("\nx large where only zero taps read it, 64 channels, 56², no padding, float32:\n", *unread_table(), sep="\n")
     print("\nthe same, 1,023 taps, float32:\n", *unread_signal_table(), sep="\n")
     print("\nthe largest that a search finds, alike in all channels, float32:\n", *searches_table(), sep="\n")

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inexact import BOUND, KINDS_OF_DATA, SHARE, check, check_relaid, checked, normal, problem, share
+from inexact import BOUND, KINDS_OF_DATA, check, check_relaid, checked, normal, problem, share
 from strategies import integers
 
 import fastconv
 from fastconv._algorithms import _winograd
+
+# of the bound a quarter: sums of one channel, four products long, use up 1.7e-6 by F(4, 2)
+SHARE = {dtype: bound / 4 for dtype, bound in BOUND.items()}
 
 
 @pytest.fixture

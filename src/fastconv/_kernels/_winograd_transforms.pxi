@@ -11,7 +11,7 @@ points here are multiples of 1/8, of whose like none measures clearly better (do
 cdef extern from *:
     """
     #define PAIR 0.75
-    #define LONE 1.75
+    #define LONE 1.5
     #define INNER 0.625
     #define OUTER 1.5
     """
