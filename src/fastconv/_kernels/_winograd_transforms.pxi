@@ -5,7 +5,7 @@ are multiplied at the points 0, 1, infinity (three of them), 0, 1, -1, infinity 
 (five), or 0, ±INNER, ±OUTER, infinity (six). At stride 2, F(n, 3) is F(n, 2) of every second element and the taps 0
 and 2, and n products of tap 1 with the elements between: five, or nine.
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, have the transforms for small integers; the
-points here are multiples of 1/8, of whose like none measures clearly better (docs/accuracy.md).
+points here are multiples of 1/8; of the like of the six none measures clearly better (docs/accuracy.md).
 """
 
 cdef extern from *:
