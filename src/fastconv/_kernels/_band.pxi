@@ -56,6 +56,8 @@ cdef struct Lines:
     # What a shared band reads
     uintptr_t line[MOST_LINES]  # image rows, of each plane
     int64_t column[CHAIN]       # offset of each column of the kernel: its number, in forms of so many columns
+    int64_t last                # from the first vector of a strip to its last: less than there is room for where a
+                                # single strip is the row
 
 
 cdef struct Edges:
@@ -95,10 +97,10 @@ cdef inline void set_lines(const Band* band, const real* x, Lines* lines) noexce
 
 
 cdef inline void set_edges(
-    int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t lanes, Edges* edges,
-    vector* as_vectors,
+    int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t last, int64_t lanes,
+    Edges* edges, vector* as_vectors,
 ) noexcept nogil:
-    """For the vectors from column w of the band on."""
+    """For the vectors from column w of the band on, the last one `last` elements behind it."""
     cdef int64_t i, j, begin
     if not band.placed:
         for j in range(2 * band.width):
@@ -107,13 +109,19 @@ cdef inline void set_edges(
     if S == 2:
         for j in range(0, band.width, 2):
             for i in range(2 * vectors):
-                begin = band.left + 2 * w + lines.column[j] + i * lanes
+                begin = band.left + 2 * w + lines.column[j]
+                begin += i * lanes if i < 2 * vectors - 2 else 2 * last + i % 2 * lanes
                 lanes_within(&edges.lanes[2 * j + i], begin, band.row_length, lanes, as_vectors)
         return
     for j in range(band.width):
         begin = band.left + w + lines.column[j]
         lanes_within(&edges.lanes[2 * j], begin, band.row_length, lanes, as_vectors)
-        lanes_within(&edges.lanes[2 * j + 1], begin + (vectors - 1) * lanes, band.row_length, lanes, as_vectors)
+        lanes_within(&edges.lanes[2 * j + 1], begin + last, band.row_length, lanes, as_vectors)
+
+
+cdef inline int64_t vector_at(int v, int V, bint inside, const Lines* lines, int64_t lanes) noexcept nogil:
+    """Of a vector in its strip."""
+    return v * lanes if inside or v == 0 or v < V - 1 else lines.last
 
 
 cdef inline void load_column(
@@ -126,25 +134,28 @@ cdef inline void load_column(
         if inside or v > 0 and v < V - 1:
             operand[v] = (<const vector*> (source + v * lanes))[0]
         else:
-            load_masked(operand[v], source + v * lanes, edges[2 * j + (v > 0)])
+            load_masked(
+                operand[v], source + vector_at(v, V, inside, lines, lanes), edges[2 * j + (v > 0)]
+            )
 
 
 cdef inline void load_half(
-    int V, bint inside, vector* operand, const real* row, const lane_mask* edges, int64_t j
+    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t even = j - j % 2
-    cdef const real* source = row + even
+    cdef const real* source
     cdef vector low, high
     cdef int v
     for v in range(V):
+        source = row + even + 2 * vector_at(v, V, inside, lines, lanes)
         if inside:
-            low = (<const vector*> (source + 2 * v * lanes))[0]
-            high = (<const vector*> (source + (2 * v + 1) * lanes))[0]
+            low = (<const vector*> source)[0]
+            high = (<const vector*> (source + lanes))[0]
         else:
-            load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
-            load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
+            load_masked(low, source, edges[2 * even + 2 * v])
+            load_masked(high, source + lanes, edges[2 * even + 2 * v + 1])
         if j == even:
             take_mixed(operand[v], low, high, 0)
         else:
@@ -168,7 +179,7 @@ cdef inline void add_column(
     cdef vector operand[BAND]
     cdef int64_t step = S * width * O
     if S == 2:
-        load_half(V, inside, operand, row, edges, j)
+        load_half(V, inside, operand, row, lines, edges, j)
     else:
         load_column(V, F, inside, operand, row, lines, edges, j)
     weight += j * O
@@ -416,23 +427,22 @@ cdef inline int64_t start_of(const Strips* strips, int64_t strip, int64_t lanes)
 
 
 cdef inline void store_rows(
-    int first, int R, int V, bint more, vector (*total)[BAND], const Band* band, real* sums, int64_t width
+    int first, int R, int V, bint inside, bint more, vector (*total)[BAND], const Band* band, const Lines* lines,
+    real* sums, int64_t width,
 ) noexcept nogil:
     """One channel's sums, added to what is there if there is `more`; of one vector, the first `width` elements."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t step = band.row_step
-    cdef vector* to
     cdef int i, v
     for i in range(R):
-        to = <vector*> sums
         if more:
             for v in range(V):
-                total[first + i][v] += to[v]
+                total[first + i][v] += (<vector*> (sums + vector_at(v, V, inside, lines, lanes)))[0]
         if V == 1 and width < lanes:
-            store_part(to, total[first + i][0], width)
+            store_part(sums, total[first + i][0], width)
         else:
             for v in range(V):
-                to[v] = total[first + i][v]
+                (<vector*> (sums + vector_at(v, V, inside, lines, lanes)))[0] = total[first + i][v]
         sums += step
 
 
@@ -486,12 +496,12 @@ cdef inline void add_strips(
                 for i in range(R * O):
                     for v in range(V):
                         unmix(total[i][v])
-            store_rows(0, R, V, more, total, band, <real*> band_sums, strips.width - w)
+            store_rows(0, R, V, inside, more, total, band, &strips.lines, <real*> band_sums, strips.width - w)
             if O > 1:
-                store_rows(R, R, V, more, total, band, <real*> band_sums + band.channel_step, strips.width - w)
+                store_rows(R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + band.channel_step, strips.width - w)
             if O > 2:
-                store_rows(2 * R, R, V, more, total, band, <real*> band_sums + 2 * band.channel_step, strips.width - w)
-                store_rows(3 * R, R, V, more, total, band, <real*> band_sums + 3 * band.channel_step, strips.width - w)
+                store_rows(2 * R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + 2 * band.channel_step, strips.width - w)
+                store_rows(3 * R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + 3 * band.channel_step, strips.width - w)
             below = top < lowest
             top = bounded(top + R, 0, lowest)
 
@@ -508,8 +518,10 @@ cdef inline void add_to_band(
         add_strips(
             R, O, V, S, F, True, form, band, strips, strips.inside_first, strips.inside_last, 0, weight, x, sums
         )
-    if V > 1:
+    if V > 1 and strips.vectors == V:
         add_strips(R, O, V, S, F, False, form, band, strips, 0, whole, inside, weight, x, sums)
+    elif V > 2 and form != PLAIN and strips.vectors == 2:
+        add_strips(R, O, 2, S, F, False, form, band, strips, 0, whole, 0, weight, x, sums)
     add_strips(R, O, 1, S, F, False, form, band, strips, whole, others, inside, weight, x, sums)
 
 
@@ -614,22 +626,25 @@ cdef void cut_strips(
     strips.count = strips.whole + vectors - strips.whole * most
     strips.width = vectors * lanes
     if once:
-        strips.vectors = most if width >= most * lanes else 1
+        strips.vectors = most if width >= most * lanes or shares(band) and vectors == most else 1
+        if shares(band) and 1 < vectors < most:
+            strips.vectors = 2
         strips.whole = strips.count = (vectors + strips.vectors - 1) // strips.vectors
         strips.width = width
     strips.limit = bounded(strips.width - strips.vectors * lanes, 0, strips.width)
+    strips.lines.last = bounded(strips.width - lanes, 0, (strips.vectors - 1) * lanes)
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.inside_first = strips.inside_last = 0
     if not shares(band):
         return
     set_columns(band, &strips.lines)
-    if strips.vectors == most:
+    if strips.vectors == most and strips.width >= most * lanes:
         find_inside(band, S, lanes, strips)
     for i in range(strips.count):
         if (i < strips.inside_first or i >= strips.inside_last) and (i < 2 or i >= strips.count - 4):
             set_edges(
-                S, band, &strips.lines, start_of(strips, i, lanes), strips.vectors if i < strips.whole else 1, lanes,
-                &strips.edges[edges_of(strips, i)], as_vectors,
+                S, band, &strips.lines, start_of(strips, i, lanes), strips.vectors if i < strips.whole else 1,
+                strips.lines.last if i < strips.whole else 0, lanes, &strips.edges[edges_of(strips, i)], as_vectors,
             )
 
 
