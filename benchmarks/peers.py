@@ -72,7 +72,7 @@ class Fastconv(Peer):
 
         x = np.ascontiguousarray(np.moveaxis(x, 1, self.channel_axis))
         plan = fastconv.plan(weight, **case.plan_arguments, data_format=self.data_format, input_shape=x.shape)
-        out = np.empty_like(plan(x))
+        out = plan(x)
         return Side(functools.partial(plan, x, out), lambda y: [np.moveaxis(y, self.channel_axis, 1)])
 
 
@@ -201,10 +201,8 @@ class OpenVino(Peer):
         core = openvino.Core()
         request = core.compile_model(core.read_model(onnx_model(case, weight), b""), "CPU", settings)
         request = request.create_infer_request()
-        out = np.empty(case.out_shape, case.dtype)
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-        request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
-        return Side(request.infer, lambda _: [out], (x, out))
+        return Side(request.infer, lambda _: [request.get_output_tensor().data], (x,))
 
 
 def centred_crop(case):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._driver import empty
 from ._errors import integer, sequence
 
 LIMIT = 4 * 2**20  # bytes of converted or intermediate arrays at a time
@@ -137,7 +138,7 @@ def check_out(out, shape, dtype, **inputs):
 def output(out, shape, dtype, **inputs):
     """A new array, or `out` if it can hold the result."""
     if out is None:
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     check_out(out, shape, dtype, **inputs)
     return out
 

@@ -4,13 +4,13 @@ What the arguments and shapes alone decide is kept in small bounded caches; weig
 values, never are.
 """
 
-import numpy as np
 
 from . import _activations
 from ._algorithms import forced
 from ._arrays import as_array, as_real, contiguous, output, promote
 from ._cache import Bounded, typed
 from ._complex import complex_forward
+from ._driver import empty
 from ._geometry import Arguments
 from ._plan import Plan, tasks_of
 from ._recent import Recent
@@ -29,7 +29,7 @@ def call(kind, arguments, x, weight, bias, out):
         return _call(rank, x, weight, bias, kind(*fields), out)
     run, pack, out_shape, dtype = found
     if out is None:
-        out = np.empty(out_shape, dtype)
+        out = empty(out_shape, dtype)
     run(x, pack(weight), bias, None, out)
     return out
 

@@ -30,6 +30,7 @@ cdef enum:
 cdef int64_t FLOPS_IN_A_SLICE = 500_000_000  # of one thread: 50 ms at 10 GFLOP/s, which few shapes fall short of
 cdef int64_t SHARES = 8  # parts that a thread takes its blocks in, so that an uneven load evens out
 cdef int MOST_WORKSPACES = 8
+cdef int64_t LARGE = 1 << 16  # bytes: arrays that take longer to fill than to align
 cdef int64_t MANY_BYTES = 1 << 20  # of weights that threads pack together,
 cdef int64_t MANY_KERNELS = 1 << 14  # and kernels that they transform: a few milliseconds of one
 
@@ -80,6 +81,18 @@ cdef aligned(int64_t size, bint zeros):
     memory = (np.zeros if zeros else np.empty)(size + ALIGNMENT, np.uint8)
     cdef uintptr_t address = <uintptr_t> PyArray_DATA(memory)
     return memory, address + -address % ALIGNMENT
+
+
+def empty(tuple shape, dtype):
+    """A new array. A large one begins with a cache line: what is stored across two takes twice as long."""
+    cdef int64_t size = dtype.itemsize
+    cdef Py_ssize_t length
+    for length in shape:
+        size *= length
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    memory, address = aligned(size, False)
+    return np.ndarray(shape, dtype, memory, address - <uintptr_t> PyArray_DATA(memory))
 
 
 cdef class Packer:

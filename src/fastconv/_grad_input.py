@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _activations
 from ._arrays import LIMIT
+from ._driver import empty
 from ._geometry import CHANNELS_LAST
 from ._phases import GradInput, PhaseTasks
 
@@ -38,7 +39,7 @@ def grad_input_tasks(geometry):
 
 def grad_input(geometry, plan, grad_output):
     """A new array of the computed type; `plan` is one of the convolution's `grad_input_tasks`."""
-    result = np.empty(geometry.x_shape, geometry.convolution.dtype)
+    result = empty(geometry.x_shape, geometry.convolution.dtype)
     if not repeats(geometry):
         plan.fill(grad_output, None, result, True)
     elif geometry.batch_shape:

@@ -10,6 +10,7 @@ from ._algorithms._separable import terms_of
 from ._arrays import as_array, as_real, as_shape, contiguous, contiguous_strides, is_plain, output, promote
 from ._blocks import convert
 from ._cache import Bounded
+from ._driver import empty
 from ._explain import Explanation
 from ._geometry import Arguments, Convolution, unit_axes
 from ._phases import PhaseTasks
@@ -68,7 +69,7 @@ class Plan:
             return self._call(x, out, add)
         run, packed, out_shape = found
         if out is None:
-            out = np.empty(out_shape, self._types.result)
+            out = empty(out_shape, self._types.result)
         run(x, packed, self._bias, add, out)
         if self._after is not None:
             _activations.apply(self._after, out)

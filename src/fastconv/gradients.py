@@ -9,6 +9,7 @@ from ._arrays import Types, as_array, as_real, contiguous, is_plain, promote
 from ._blocks import grad_weight_in_blocks
 from ._cache import typed
 from ._call import kept
+from ._driver import empty
 from ._elementwise import pull_back
 from ._errors import sequence
 from ._geometry import Arguments
@@ -180,7 +181,7 @@ class _Operation(NamedTuple):
 
     def pre_activation(self, x, weight, bias):
         """The result before the activation, of the computed type."""
-        result = np.empty(self.geometry.out_shape, self.types.computed)
+        result = empty(self.geometry.out_shape, self.types.computed)
         self.plan(self.tasks, weight, bias).fill(x, None, result, True)
         return result
 
@@ -188,7 +189,7 @@ class _Operation(NamedTuple):
         plan, geometry = self.plan(self.adjoint, weight), self.geometry
         if not isinstance(geometry, Phases):
             return grad_input(geometry, plan, grad_output)
-        result = np.empty(geometry.x_shape, self.types.computed)
+        result = empty(geometry.x_shape, self.types.computed)
         plan.fill(grad_output, None, result, True)
         return result
 
@@ -228,7 +229,7 @@ def _at_once(operation, grad_output, x, weight, bias):
     def run(grad_output, x, weight):
         grad_x = grad_weight = None
         if needs_x:
-            grad_x = np.empty(x.shape, dtype)
+            grad_x = empty(x.shape, dtype)
             run_x(grad_output, pack(weight), None, None, grad_x)
         if needs_weight:
             pair = (grad_output, x) if is_transposed else (x, grad_output)

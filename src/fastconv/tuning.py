@@ -10,6 +10,7 @@ import numpy as np
 from ._algorithms import TIMED, _outcomes
 from ._algorithms._outcomes import Key
 from ._arrays import Types, as_shape, promote
+from ._driver import empty
 from ._errors import number
 from ._files import as_path, check_place, replacing
 from ._geometry import Arguments, Convolution
@@ -175,7 +176,7 @@ def _calls(geometry, arguments, names):
     rng, dtype = np.random.default_rng(0), geometry.convolution.dtype
     x = rng.standard_normal(geometry.x_shape, dtype)
     weight = rng.standard_normal(geometry.convolution.weight_shape, dtype)
-    out = np.empty(geometry.out_shape, dtype)
+    out = empty(geometry.out_shape, dtype)
     plans = {name: plan_of(weight, None, arguments._replace(algorithm=name), x.shape) for name in names}
     return {name: lambda plan=plan: plan(x, out) for name, plan in plans.items()}
 

@@ -56,8 +56,7 @@ cdef struct Lines:
     # What a shared band reads
     uintptr_t line[MOST_LINES]  # image rows, of each plane
     int64_t column[CHAIN]       # offset of each column of the kernel: its number, in forms of so many columns
-    int64_t last                # from the first vector of a strip to its last: less than there is room for where a
-                                # single strip is the row
+    int64_t last                # from the first vector of a strip to its last: closer where one strip is the whole row
 
 
 cdef struct Edges:
@@ -100,7 +99,7 @@ cdef inline void set_edges(
     int64_t S, const Band* band, const Lines* lines, int64_t w, int64_t vectors, int64_t last, int64_t lanes,
     Edges* edges, vector* as_vectors,
 ) noexcept nogil:
-    """For the vectors from column w of the band on, the last one `last` elements behind it."""
+    """For the vectors from column w of the band on, of which the last one begins `last` elements behind it."""
     cdef int64_t i, j, begin
     if not band.placed:
         for j in range(2 * band.width):
@@ -109,8 +108,7 @@ cdef inline void set_edges(
     if S == 2:
         for j in range(0, band.width, 2):
             for i in range(2 * vectors):
-                begin = band.left + 2 * w + lines.column[j]
-                begin += i * lanes if i < 2 * vectors - 2 else 2 * last + i % 2 * lanes
+                begin = band.left + 2 * w + lines.column[j] + i * lanes
                 lanes_within(&edges.lanes[2 * j + i], begin, band.row_length, lanes, as_vectors)
         return
     for j in range(band.width):
@@ -119,9 +117,9 @@ cdef inline void set_edges(
         lanes_within(&edges.lanes[2 * j + 1], begin + last, band.row_length, lanes, as_vectors)
 
 
-cdef inline int64_t vector_at(int v, int V, bint inside, const Lines* lines, int64_t lanes) noexcept nogil:
-    """Of a vector in its strip."""
-    return v * lanes if inside or v == 0 or v < V - 1 else lines.last
+cdef inline int64_t vector_at(int v, int V, bint whole, const Lines* lines, int64_t lanes) noexcept nogil:
+    """Elements of a strip before a vector; `whole`: none shares any with the one before it."""
+    return v * lanes if whole or v == 0 or v < V - 1 else lines.last
 
 
 cdef inline void load_column(
@@ -134,28 +132,25 @@ cdef inline void load_column(
         if inside or v > 0 and v < V - 1:
             operand[v] = (<const vector*> (source + v * lanes))[0]
         else:
-            load_masked(
-                operand[v], source + vector_at(v, V, inside, lines, lanes), edges[2 * j + (v > 0)]
-            )
+            load_masked(operand[v], source + vector_at(v, V, inside, lines, lanes), edges[2 * j + (v > 0)])
 
 
 cdef inline void load_half(
-    int V, bint inside, vector* operand, const real* row, const Lines* lines, const lane_mask* edges, int64_t j
+    int V, bint inside, vector* operand, const real* row, const lane_mask* edges, int64_t j
 ) noexcept nogil:
     """The even columns from column j of the kernel on, or the odd ones from the one before on."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t even = j - j % 2
-    cdef const real* source
+    cdef const real* source = row + even
     cdef vector low, high
     cdef int v
     for v in range(V):
-        source = row + even + 2 * vector_at(v, V, inside, lines, lanes)
         if inside:
-            low = (<const vector*> source)[0]
-            high = (<const vector*> (source + lanes))[0]
+            low = (<const vector*> (source + 2 * v * lanes))[0]
+            high = (<const vector*> (source + (2 * v + 1) * lanes))[0]
         else:
-            load_masked(low, source, edges[2 * even + 2 * v])
-            load_masked(high, source + lanes, edges[2 * even + 2 * v + 1])
+            load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
+            load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
         if j == even:
             take_mixed(operand[v], low, high, 0)
         else:
@@ -179,7 +174,7 @@ cdef inline void add_column(
     cdef vector operand[BAND]
     cdef int64_t step = S * width * O
     if S == 2:
-        load_half(V, inside, operand, row, lines, edges, j)
+        load_half(V, inside, operand, row, edges, j)
     else:
         load_column(V, F, inside, operand, row, lines, edges, j)
     weight += j * O
@@ -427,7 +422,7 @@ cdef inline int64_t start_of(const Strips* strips, int64_t strip, int64_t lanes)
 
 
 cdef inline void store_rows(
-    int first, int R, int V, bint inside, bint more, vector (*total)[BAND], const Band* band, const Lines* lines,
+    int first, int R, int V, bint whole, bint more, vector (*total)[BAND], const Band* band, const Lines* lines,
     real* sums, int64_t width,
 ) noexcept nogil:
     """One channel's sums, added to what is there if there is `more`; of one vector, the first `width` elements."""
@@ -437,12 +432,12 @@ cdef inline void store_rows(
     for i in range(R):
         if more:
             for v in range(V):
-                total[first + i][v] += (<vector*> (sums + vector_at(v, V, inside, lines, lanes)))[0]
+                total[first + i][v] += (<vector*> (sums + vector_at(v, V, whole, lines, lanes)))[0]
         if V == 1 and width < lanes:
             store_part(sums, total[first + i][0], width)
         else:
             for v in range(V):
-                (<vector*> (sums + vector_at(v, V, inside, lines, lanes)))[0] = total[first + i][v]
+                (<vector*> (sums + vector_at(v, V, whole, lines, lanes)))[0] = total[first + i][v]
         sums += step
 
 
@@ -456,7 +451,8 @@ cdef inline void add_strips(
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t lowest = bounded(band.rows_of_sums - R, 0, band.rows_of_sums)
     cdef int64_t n, strip, w, top
-    cdef bint more, below
+    cdef bint more, below, whole = inside or S == 2
+    cdef const Lines* lines = &strips.lines
     cdef vector* band_sums
     cdef const lane_mask* edges
     cdef lane_mask few[2 * CHAIN]
@@ -489,19 +485,27 @@ cdef inline void add_strips(
                 add_alternate_taps(R, V, total, band, weight, x + top * band.row + w * strips.pace)
             else:
                 more = add_planes(
-                    R, O, V, S, F, inside, total, band, &strips.lines, top, w * strips.pace, edges, weight,
+                    R, O, V, S, F, inside, total, band, lines, top, w * strips.pace, edges, weight,
                     band_sums,
                 )
             if S == 2:
                 for i in range(R * O):
                     for v in range(V):
                         unmix(total[i][v])
-            store_rows(0, R, V, inside, more, total, band, &strips.lines, <real*> band_sums, strips.width - w)
+            store_rows(0, R, V, whole, more, total, band, lines, <real*> band_sums, strips.width - w)
             if O > 1:
-                store_rows(R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + band.channel_step, strips.width - w)
+                store_rows(
+                    R, R, V, whole, more, total, band, lines, <real*> band_sums + band.channel_step, strips.width - w
+                )
             if O > 2:
-                store_rows(2 * R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + 2 * band.channel_step, strips.width - w)
-                store_rows(3 * R, R, V, inside, more, total, band, &strips.lines, <real*> band_sums + 3 * band.channel_step, strips.width - w)
+                store_rows(
+                    2 * R, R, V, whole, more, total, band, lines, <real*> band_sums + 2 * band.channel_step,
+                    strips.width - w,
+                )
+                store_rows(
+                    3 * R, R, V, whole, more, total, band, lines, <real*> band_sums + 3 * band.channel_step,
+                    strips.width - w,
+                )
             below = top < lowest
             top = bounded(top + R, 0, lowest)
 
@@ -621,13 +625,15 @@ cdef void cut_strips(
     cdef int64_t vectors = (width + lanes - 1) // lanes
     cdef int64_t most = most_vectors(band.form == ALTERNATE or halves(band), channels)
     cdef int64_t i
+    cdef bint shared
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
     strips.width = vectors * lanes
     if once:
-        strips.vectors = most if width >= most * lanes or shares(band) and vectors == most else 1
-        if shares(band) and 1 < vectors < most:
+        shared = S == 1 and shares(band)  # such a strip's last vector may share some with the one before it
+        strips.vectors = most if width >= most * lanes or shared and vectors == most else 1
+        if shared and 1 < vectors < most:
             strips.vectors = 2
         strips.whole = strips.count = (vectors + strips.vectors - 1) // strips.vectors
         strips.width = width
