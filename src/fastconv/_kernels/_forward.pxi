@@ -45,10 +45,12 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
     cdef const real* x
     cdef const real* base
     cdef const int64_t* rows
-    cdef int64_t channel, channels, tap, length, i
+    cdef int64_t channel, channels, tap, length, i, behind
     cdef bint placed
     x = <const real*> job.x + block.n * job.x_n + block.group * job.c * job.x_c
-    placed = job.zero_border or (job.in_place and lies_inside(job, block, read_behind(job, block)))
+    behind = read_behind(job, block)
+    placed = job.zero_border or (job.in_place and lies_inside(job, block, 0 if job.packed else behind))
+    chain.exact = job.packed and placed and not lies_inside(job, block, behind)
     if placed:
         rows = <const int64_t*> job.placed_rows
         chain.row = job.axis[1].stride * job.axis[1].x

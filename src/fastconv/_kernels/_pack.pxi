@@ -23,14 +23,19 @@ cdef void pack(
 ) noexcept nogil:
     """Panels that take the same products.
 
-    Each piece of an image row is copied in whole vectors; what they leave behind it, the next piece overwrites.
+    Each piece of an image row is copied in whole vectors; what they leave behind it, the next piece overwrites. Where
+    nothing may be read behind the block, parts of vectors come first.
     """
     cdef const Chain* chain = &panels[0].chain
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t width = panels[0].tile.width
-    cdef int64_t pieces = 0, lane, piece, k, p, h, w
+    cdef int64_t pieces = 0, parts = 0, lane, piece, k, p, h, w
     cdef int64_t to[PANELS * MOST_LANES]
     cdef int64_t offset[PANELS * MOST_LANES]
+    cdef int64_t part_to[PANELS * MOST_LANES]
+    cdef int64_t part_offset[PANELS * MOST_LANES]
+    cdef int64_t part_length[PANELS * MOST_LANES]
+    cdef vector part
     cdef const real* source
     cdef real* target
     for p in range(count):
@@ -41,12 +46,22 @@ cdef void pack(
             w = panels[p].tile.pixel + lane - h * width
             piece = bounded(width - w, 0, panels[p].tile.pixels - lane)
             while piece > 0:
-                to[pieces] = p * job.panel_step + lane
-                offset[pieces] = h * chain.row + w
-                pieces += 1
+                if chain.exact and piece < lanes:
+                    part_to[parts] = p * job.panel_step + lane
+                    part_offset[parts] = h * chain.row + w
+                    part_length[parts] = piece
+                    parts += 1
+                else:
+                    to[pieces] = p * job.panel_step + lane
+                    offset[pieces] = h * chain.row + w
+                    pieces += 1
                 w += bounded(piece, 0, lanes)
                 lane += bounded(piece, 0, lanes)
                 piece -= lanes
+    for k in range(chain.length if parts > 0 else 0):
+        for p in range(parts):
+            load_part(part, block + chain.rows[k] + part_offset[p], part_length[p])
+            (<vector*> (packed + k * job.panel_pitch + part_to[p]))[0] = part
     for k in range(chain.length):
         source = block + chain.rows[k]
         target = packed + k * job.panel_pitch

@@ -25,6 +25,7 @@ cdef struct Chain:
     const int64_t* weights
     bint first
     bint last
+    bint exact              # behind the block, nothing may be read
 
 
 cdef struct Work:
