@@ -315,7 +315,7 @@ cdef class Task:
         self.job = job
         self.job.function = function
         self.keep = keep
-        self.threads = max(1, min(threads, self.job.items))
+        self.threads = threads
         self.workspace_bytes = (workspace_bytes + 63) // 64 * 64
         self.slice = max(1, self.job.items * FLOPS_IN_A_SLICE // max(flops, 1)) * self.threads
         self.packing = packing
@@ -431,6 +431,7 @@ cdef class Together:
 
 cdef run_slices(const Job* jobs, int64_t count, int64_t most, int64_t slice, int threads, int64_t workspace_bytes):
     """All blocks of all jobs, of which none has more than `most`, in `slice` turns at a time."""
+    threads = max(1, min(threads, most * count))
     cdef Workspace workspace = acquire(<size_t> (workspace_bytes * threads))
     cdef int64_t first = 0, last
     try:

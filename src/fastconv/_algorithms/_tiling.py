@@ -241,7 +241,8 @@ def _tilings(shape, kind, size, block):
     items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
     for block_tiles in {tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}:
         tiling = whole._replace(block_tiles=block_tiles)
-        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads) + (WAIT if shape.threads > 1 else 0)
+        blocks = items * shape.phases * ceil(tiles / block_tiles)
+        rounds = (ceil(blocks / shape.threads) + (WAIT if shape.threads > 1 else 0)) / shape.phases
         yield tiling._replace(cost=rounds * _block_cost(shape, tiling) * SECONDS)
 
 
