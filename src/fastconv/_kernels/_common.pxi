@@ -26,6 +26,7 @@ cdef extern from "vector.h" nogil:
         MOST_LINES
         MOST_LANES
         PANELS
+        NEAR_BYTES
         PRODUCTS
         AHEAD
         LINE

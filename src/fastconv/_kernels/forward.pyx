@@ -71,6 +71,7 @@ cdef block_function _spectra_float32 = spectra_float32
 cdef block_function _spectra_float64 = spectra_float64
 
 MOST_PANELS = PANELS
+NEAR_MEMORY = NEAR_BYTES
 CHANNELS_OF_BAND = BAND_CHANNELS  # or one
 ROWS_OF_BAND = {1: BAND_ROWS, BAND_CHANNELS: BAND_ROWS // 2}  # output channels → image rows
 # form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
