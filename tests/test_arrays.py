@@ -326,3 +326,12 @@ def test_result_types_are_the_types_of_new_arrays():
     for dtype in ("float32", ">f4", "<f8", "float16"):
         types = promote(weight=np.dtype(dtype))
         assert types.result is np.empty(1, types.result).dtype is np.dtype(types.result.name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_new_arrays_begin_with_a_cache_line(dtype):
+    x, weight = np.ones((3, 80, 80), dtype), np.ones((7, 3, 3, 3), dtype)
+    kept = [fastconv.conv2d(x, weight) for _ in range(5)] + [fastconv.plan(weight)(x) for _ in range(5)]
+    kept += [gradients[0] for gradients in (fastconv.conv_backward(kept[0], x, weight) for _ in range(5))]
+    assert {y.ctypes.data % 64 for y in kept} == {0}
+    assert all(y.flags.c_contiguous and y.flags.writeable for y in kept)

@@ -20,6 +20,7 @@ from fastconv import _driver, _grad_weight, _isa
 from fastconv._algorithms import _cuts, _fft, _winograd
 from fastconv._algorithms._lines import lines
 from fastconv._algorithms._reference import grad_weight as reference
+from fastconv._algorithms._tiles import PACKED, TILES
 from fastconv._arrays import contiguous_strides
 from fastconv._cache import Bounded
 from fastconv._layout import Layout
@@ -74,7 +75,19 @@ def geometry(rng):
     return x, weight, out, arguments
 
 
-def check(seed):
+def unpadded(rng):
+    """The same of what is read where it lies, up to the last element: pointwise convolutions, and small kernels."""
+    rank = int(rng.integers(1, 4))
+    kernel = tuple(int(rng.choice([1, 1, 1, 2, 3])) for _ in range(rank))
+    size = tuple(k + int(rng.integers(0, (90, 20, 8)[rank - 1])) for k in kernel)
+    groups = int(rng.choice([1, 1, 2]))
+    channels, outs = int(rng.choice([1, 3, 16, 33, 130])), int(rng.choice([3, 14, 33]))
+    x, weight = (int(rng.integers(1, 3)), groups * channels, *size), (groups * outs, channels, *kernel)
+    arguments = {"padding": "valid", "groups": groups, "data_format": "channels_first"}
+    return x, weight, fastconv.conv_output_shape(x, weight, **arguments), arguments
+
+
+def check(seed, geometry=geometry):
     """One geometry, by each compiled algorithm and the one that is chosen, with one thread and with two."""
     rng = np.random.default_rng(seed)
     x_shape, weight_shape, out_shape, arguments = geometry(rng)
@@ -161,6 +174,12 @@ def check_gradients(seed):
         np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
         for got, expected in zip(results[algorithm], results["reference"], strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+def check_packed(seed):
+    """im2col by packed tiles alone, in this process."""
+    TILES["im2col"] = (PACKED,)
+    check(seed, unpadded)
 
 
 class Guarded:
@@ -320,6 +339,11 @@ def in_a_process(code, **environment):
 @pytest.mark.parametrize("level", _isa.available)
 def test_arrays_that_end_at_a_page(level, first):
     in_a_process(f"[bounds.check(seed) for seed in range({first}, {first + 100})]", FASTCONV_ISA=level)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_unpadded_arrays_that_end_at_a_page(level):
+    in_a_process("[bounds.check_packed(seed) for seed in range(100)]", FASTCONV_ISA=level)
 
 
 @pytest.mark.parametrize("level", _isa.available)
