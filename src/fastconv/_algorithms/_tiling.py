@@ -294,13 +294,18 @@ def products_cost(shape, tiling, factor, multiply):
 
 
 def visit_cost(shape, tiling, stage):
-    """Of coming to the planes that a block reads, and to those that it writes; where phases take turns in a block that a
-    cache keeps, the first one brings them in."""
+    """Of coming to the planes that a block reads, and to those that it writes.
+
+    Where phases take turns in a block that a cache keeps, the first one brings it in; else each one does.
+    """
     outputs = min(shape.o, tiling.block_tiles * tiling.channel_tile)
     read = shape.c * stage.d.staged if is_far(shape, shape.groups * shape.c, "size") else 0
     written = outputs * tiling.block[0] if is_far(shape, shape.groups * shape.o, "out") else 0
-    kept = shape.c * prod(tiling.block) * shape.itemsize <= WORKSPACE
-    return FAR_PLANE * (read + written) / (shape.phases if kept else 1)
+    visits = FAR_PLANE * (read + written)
+    if shape.phases == 1:
+        return visits
+    size = shape.c * prod(tiling.block) * shape.itemsize
+    return visits / shape.phases if size <= WORKSPACE // 2 else visits + size / LINE * FAR_LINES[0][1]
 
 
 def is_far(shape, channels, extent):
