@@ -55,13 +55,15 @@ def test_every_form(forced, name, out_channels, dtype):
             np.testing.assert_array_equal(forced(kind, random, **arguments)(x_random), bits, err_msg=kind)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (7, 1), (12, 1)])
+@pytest.mark.parametrize("out_channels", [1, 4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_width(forced, stride, dtype):
-    """From one column to strips of every kind, and one more: first, between, the last ones."""
-    weight = integers((1, 1, 3, 3), dtype, 0)
-    arguments = {"padding": 1, "stride": stride}
-    for width in [*range(1, 40), 63, 64, 65, 95, 127, 128, 129, 200, 257, 300, 388]:
+def test_every_width(forced, kernel, stride, out_channels, dtype):
+    """From one column to strips of every kind, and one more: first, between, the last ones. A plane of 12 × 12 is two
+    chains, of which the first one ends on the way down."""
+    weight = integers((out_channels, 1, kernel, kernel), dtype, 0)
+    arguments = {"padding": kernel // 2, "stride": stride}
+    for width in [*range(1, 66), 95, 127, 128, 129, 200, 257, 300, 388]:
         x = integers((1, 7, width), dtype, width)
         expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
         for kind in BANDS:

@@ -4,7 +4,6 @@ What the arguments and shapes alone decide is kept in small bounded caches; weig
 values, never are.
 """
 
-
 from . import _activations
 from ._algorithms import forced
 from ._arrays import as_array, as_real, contiguous, output, promote
