@@ -25,7 +25,6 @@ from ._tiling import (
     STAGE_ROW,
     STAGE_VECTOR,
     TILE,
-    WORKSPACE,
     Tiling,
     in_place,
     products_cost,
@@ -312,7 +311,7 @@ PANEL = 400.0  # the way back, for one panel and channel tile,
 FINISH = 250.0  # each row of its tiles,
 OUTPUT = 36.0  # and each vector of outputs;
 TURNED = 1.0  # storing one element, if its neighbours lie in other vectors
-FAR_MEMORY = 4 << 20  # bytes of memory beyond what is near that would take as long again
+FAR_MEMORY = 4 << 20  # bytes of working memory beyond what is near that would take as long again
 TRANSFORM_WEIGHT = 4.0  # making one transformed weight, with vectors of eight lanes
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
 START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
@@ -413,8 +412,7 @@ def _block_cost(shape, cut):
     if (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) != 1:
         back += TURNED * outputs
     tiles = tiling.block[0] * panels * tiling.block_tiles
-    multiplied = products_cost(shape, tiling, points / prod(form.taps for form in cut.forms), multiply * tiles)
-    cost = BLOCK + visit_cost(shape, tiling, stage) + staging + rows + columns + multiplied + back * tiles
-    weights = points * shape.o * products * shape.itemsize
-    memory = parts_of(shape, cut).total * shape.itemsize + (weights if weights <= WORKSPACE else 0)
-    return cost * (1 + max(0, memory - _isa.forward.NEAR_MEMORY) / FAR_MEMORY)
+    products = products_cost(shape, tiling, points / prod(form.taps for form in cut.forms), multiply * tiles)
+    cost = BLOCK + visit_cost(shape, tiling, stage) + staging + rows + columns + products + back * tiles
+    beyond = max(0, parts_of(shape, cut).total * shape.itemsize - _isa.forward.NEAR_MEMORY)
+    return cost * (1 + beyond / FAR_MEMORY)

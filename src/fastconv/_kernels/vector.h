@@ -19,7 +19,7 @@
 
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * PANELS: packed panels of pixels that are made at once: a part of the second-level cache, and long reads;
- * NEAR_BYTES: of one thread's working memory and small weights, that caches serve at nearly one speed;
+ * NEAR_BYTES: of one thread's working memory, that second- and third-level caches serve at nearly the same speed;
  * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2;
@@ -29,7 +29,7 @@
 #define BYTES 64
 #define ROWS 14
 #define PANELS 8
-#define NEAR_BYTES (9 << 18)
+#define NEAR_BYTES (5 << 19)
 #define PRODUCTS 1
 #define AHEAD 64
 #define STRIP1 8
