@@ -143,7 +143,8 @@ class Plan:
         """Of a transposed convolution: the forward convolution of one of its phases."""
         weight = phase.weight(phases.forward.convolution, self._weight)
         bias = None if self._bias is None else np.ascontiguousarray(self._bias[phase.bias])
-        return Plan(Tasks(phase.geometry.convolution, self.tasks.outcomes), self._types, weight, bias)
+        alone = replace(phase.geometry.convolution, phases=1)
+        return Plan(Tasks(alone, self.tasks.outcomes), self._types, weight, bias)
 
     def fill_between(self, phases, add, out):
         """Of a transposed convolution: fill `out` where none of its phases does."""
