@@ -217,7 +217,7 @@ def test_it_is_chosen_for_dense_layers_and_not_for_thin_ones():
 
 
 def test_packing_counts_where_weights_are_used_once():
-    shape, weight_shape = (512, 7, 7), (512, 512, 3, 3)
+    shape, weight_shape = (512, 10, 10), (512, 512, 3, 3)
     plan = fastconv.plan(np.zeros(weight_shape, "float32"), padding=1)
     assert plan.explain(shape).algorithm == "winograd"
     assert fastconv.explain(shape, weight_shape, padding=1).algorithm != "winograd"
@@ -269,7 +269,8 @@ def test_a_tile_of_many_phases():
         x = normal((64, size, size), "float32")
         plan = fastconv.plan(weight, padding="same", dilation=dilation, algorithm="winograd")
         assert share(plan(x), x, weight, padding="same", dilation=dilation) <= SHARE["float32"]
-    assert fastconv.explain((512, 33, 33), (256, 512, 3, 3), padding=12, dilation=12).kernel.startswith("F(3,3)")
+    plan = fastconv.plan(np.zeros((256, 512, 3, 3), "float32"), padding=12, dilation=12)
+    assert plan.explain((512, 33, 33)).kernel.startswith("F(3,3)")
 
 
 @pytest.mark.parametrize("h", [1, 2, 4, 5])
