@@ -84,7 +84,7 @@ cdef aligned(int64_t size, bint zeros):
 
 
 def empty(tuple shape, dtype):
-    """A new array. A large one begins with a cache line: what is stored across two takes twice as long."""
+    """A new array. A large one begins with a cache line, so that vectors of it need not lie across two."""
     cdef int64_t size = dtype.itemsize
     cdef Py_ssize_t length
     for length in shape:

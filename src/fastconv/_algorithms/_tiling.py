@@ -42,8 +42,9 @@ TILE = 25.0  # starting a tile
 ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block
 LINE = 64  # bytes
-# Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next; of the
-# second cache, which other programs use too, timed on an AVX2 core,
+# Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next (the first
+# one: also of input that phases do not find there); of the second cache, which other programs use too, timed on an AVX2
+# core,
 FAR_LINES = ((1 << 20, 9.0), (8 << 20, 26.0))
 EXPOSED = 0.25  # of which this part is not hidden behind the multiply-adds
 NEAR_IMAGE = 2 << 20  # bytes of an input or output that a cache keeps;
