@@ -20,7 +20,7 @@ from fastconv import _driver, _grad_weight, _isa
 from fastconv._algorithms import _cuts, _fft, _winograd
 from fastconv._algorithms._lines import lines
 from fastconv._algorithms._reference import grad_weight as reference
-from fastconv._algorithms._tiles import PACKED, TILES
+from fastconv._algorithms._tiles import PACKED, POINTWISE, TILES
 from fastconv._arrays import contiguous_strides
 from fastconv._cache import Bounded
 from fastconv._layout import Layout
@@ -180,6 +180,25 @@ def check_packed(seed):
     """im2col by packed tiles alone, in this process."""
     TILES["im2col"] = (PACKED,)
     check(seed, unpadded)
+
+
+def pointwise(rng):
+    """The same of one tap and channels that lie side by side, for the most part."""
+    rank = int(rng.integers(1, 4))
+    size = tuple(int(rng.integers(1, (90, 20, 8)[rank - 1])) for _ in range(rank))
+    groups = int(rng.choice([1, 1, 2]))
+    channels, outs = int(rng.choice([1, 3, 16, 33, 130, 300])), int(rng.choice([3, 14, 32, 33]))
+    x, weight = (int(rng.integers(1, 3)), *size, groups * channels), (groups * outs, channels, *(1,) * rank)
+    stride = tuple(int(rng.choice([1, 1, 2, 3])) for _ in range(rank))
+    arguments = {"padding": "valid", "stride": stride, "groups": groups, "data_format": "channels_last"}
+    return x, weight, fastconv.conv_output_shape(x, weight, **arguments), arguments
+
+
+def check_pointwise(seed):
+    """im2col by pointwise tiles wherever there are any, in this process."""
+    others = PACKED._replace(sizes=lambda *of: [] if POINTWISE.sizes(*of) else PACKED.sizes(*of))
+    TILES["im2col"] = (POINTWISE, others)
+    check(seed, pointwise)
 
 
 class Guarded:
@@ -344,6 +363,11 @@ def test_arrays_that_end_at_a_page(level, first):
 @pytest.mark.parametrize("level", _isa.available)
 def test_unpadded_arrays_that_end_at_a_page(level):
     in_a_process("[bounds.check_packed(seed) for seed in range(100)]", FASTCONV_ISA=level)
+
+
+@pytest.mark.parametrize("level", _isa.available)
+def test_pixels_that_end_at_a_page(level):
+    in_a_process("[bounds.check_pointwise(seed) for seed in range(150)]", FASTCONV_ISA=level)
 
 
 @pytest.mark.parametrize("level", _isa.available)

@@ -54,6 +54,7 @@ cdef struct Job:
     int64_t chunk_taps      # taps summed in one chain: all of them, unless a chain is a part of one channel,
     int64_t span_taps       # namely of so many taps: all, a plane, or a row of the kernel
     int64_t packed          # pixels are packed into panels (im2col), else read along the row where they are (direct)
+    int64_t pointwise       # or the channels of each are read one after the other where they are (im2col of one tap)
     int64_t band            # a tile is image rows × pixels of one channel or several (direct),
     int64_t form            # whose taps are taken in this way: a Form of _band.pxi
     int64_t band_rows       # image rows

@@ -51,6 +51,7 @@ def job(geometry, layout, shape, tiling, tables):
         chunk_taps=taps,
         span_taps=span,
         packed=kind.packed,
+        pointwise=kind.pointwise,
         band=kind.row_wise,
         form=_form(shape, tiling),
         band_rows=tiling.image_rows,
@@ -153,7 +154,9 @@ def _to_output(layout, shape, tiling):
     in_rows = tiling.kind.row_wise or tiling.kind.channelwise
     if (in_rows and shape.chains > 1) or layout.add or (layout.bias and any(layout.bias[1:])):
         return False
-    return shape.lines[2].y == 1 if tiling.lanes_are_pixels else tiling.kind.channelwise and shape.y_o == 1
+    if tiling.lanes_are_pixels:
+        return shape.lines[2].y == 1
+    return (tiling.kind.channelwise or tiling.kind.pointwise) and shape.y_o == 1
 
 
 def last_element(geometry, strides):

@@ -4,6 +4,7 @@ from math import ceil
 from typing import NamedTuple
 
 from .. import _isa
+from ._lines import balanced
 
 LOADED = 4  # rows of multiply-adds that loading the other side of a tile is worth
 SPLIT = 3  # loads of aligned vectors that one across two cache lines is worth
@@ -31,6 +32,7 @@ class Kind(NamedTuple):
     count: object
     loads: object
     packed: bool = False  # pixels are packed into panels
+    pointwise: bool = False  # or their channels are read one after the other where they are
     row_wise: bool = False  # a tile is rows of the image, of one channel or several
     shared: bool = False  # and loads a row of input once for all the rows of output that it belongs to
     zero_border: bool = False  # and reads it in the input itself, which is padded with zeros
@@ -51,6 +53,14 @@ def _both_roles(shape, block):
     dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
     pixels = sorted({even_rows(block[1] * block[2], most), dividing})
     return [Size(True, even_rows(shape.o, most), lanes), *(Size(False, rows, lanes) for rows in pixels)]
+
+
+def _pointwise_sizes(shape, block):
+    """As many pixels of one row as the registers hold."""
+    inside = all(line.before == 0 and line.read <= line.size for line in shape.lines)
+    if not (shape.taps == 1 and inside and shape.x_c == 1):
+        return []
+    return [Size(False, balanced(block[2], _isa.forward.TILE_ROWS), 2 * _isa.forward.LANES[shape.dtype])]
 
 
 def _strip_sizes(shape, block):
@@ -188,6 +198,7 @@ def _channelwise_loads(tiling, shape, vectors):
 
 
 PACKED = Kind("packed", _both_roles, _flattened, _aligned_loads, packed=True)
+POINTWISE = Kind("pointwise", _pointwise_sizes, _pixel_by_pixel, _aligned_loads, pointwise=True)
 # Pixels along a row as it lies and on into the next one: each tap reads them shifted
 SHIFTED = Kind("shifted", _both_roles, _as_they_lie, _shifted_loads)
 # The same, of few channels and many pixels
@@ -201,5 +212,5 @@ CHANNELWISE = Kind("channelwise", _channelwise_sizes, _pixel_by_pixel, _channelw
 
 TILES = {
     "direct": (STRIP, BAND, SHARED, BORDERED, HALVED, ALTERNATE, CHANNELWISE),
-    "im2col": (PACKED, SHIFTED),
+    "im2col": (PACKED, POINTWISE, SHIFTED),
 }

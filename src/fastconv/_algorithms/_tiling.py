@@ -182,7 +182,7 @@ def workspace(shape, tiling, placed_row=0):
     below = tiling.image_rows * stage.row if tiling.kind.row_wise else 0  # and whole tiles below the last row
     tiles = tiling.kind.count(tiling, max(stage.row, placed_row))
     return Workspace(
-        staged=_aligned(channels * stage.plane + below + slack),
+        staged=0 if tiling.kind.pointwise else _aligned(channels * stage.plane + below + slack),
         panel=min(tiles, _isa.forward.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
         # the last piece is read by whole vectors
         sums=_aligned((1 if shape.chains == 1 else tiles * tiling.block_tiles) * tile + VECTOR),
@@ -257,6 +257,8 @@ def _block_cost(shape, tiling):
     steps = max(tiling.tile_rows * vectors, tiling.kind.loads(tiling, shape, vectors), LATENCY)
     steps += _way(shape, tiling, vectors)
     multiply = shape.c * shape.taps * live(shape, tiling) * steps
+    if tiling.kind.pointwise:  # the last tile of a row is no larger than need be
+        multiply *= prod(tiling.block) / (pixel_tiles * tiling.pixel_tile)
     start = TILE + (ROWS_VECTOR * vectors if tiling.kind.row_wise else 0)
     flush = shape.chains * (start + 2 * tiling.tile_rows * vectors)
     tiles = pixel_tiles * tiling.block_tiles * (multiply + flush + _store_cost(shape, tiling, stage, width))
@@ -275,7 +277,7 @@ def _way(shape, tiling, vectors):
     """What it costs, for each product, to go to operands, and to pixels that are read where they lie."""
     if tiling.kind.row_wise or tiling.kind.channelwise:
         return 0
-    if tiling.kind.packed:
+    if tiling.kind.packed or tiling.kind.pointwise:
         return 0
     shift = SHIFTED + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
     d, h, _ = shape.lines
@@ -329,6 +331,8 @@ def _store_cost(shape, tiling, stage, width):
 
 def in_place(shape, tiling):
     """Whether blocks away from the borders may read the input where it is."""
+    if tiling.kind.pointwise:
+        return True
     d, h, w = shape.lines
     if w.stride != 1 or w.x != 1 or min(shape.x_c, d.x, h.x) < 0:
         return False
@@ -340,7 +344,7 @@ def _stage_cost(shape, tiling, stage, width):
     if tiling.kind.channelwise:
         return 0
     read = READ_VECTOR * shape.c * prod(tiling.block) / width
-    if shape.read_in_place or tiling.kind.zero_border:
+    if shape.read_in_place or tiling.kind.zero_border or tiling.kind.pointwise:
         return read
     line = shape.lines[2]
     step = 1 if tiling.kind.alternate else line.stride

@@ -38,6 +38,7 @@ cdef extern from "vector.h" nogil:
     void prefetch_near(const void* address)
     void prefetch_written(const void* address)
     void forget_loads()
+    void keep_pointer(...)
     void broadcast(...)
     void multiply_add(...)
     void add_scalar(...)

@@ -113,7 +113,7 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     cdef int64_t lane = 0, channel, i, h, w, count
     cdef bint tied = axis[0].bias == 0 and axis[1].bias == 0 and axis[2].bias == 0
     cdef const real* bias = <const real*> job.bias
-    if tile.in_output:
+    if tile.in_output and job.lanes_are_pixels:
         for channel in range(tile.channels):
             for i in range(tile.image_rows):
                 finish_row(
@@ -146,6 +146,8 @@ cdef void finish(const Job* job, const Block* block, const Tile* tile, real* sum
     if job.activation:
         for i in range(job.tile_rows if job.lanes_are_pixels else tile.pixels):
             activate(<vector*> (sums + i * tile.step), tile.vectors, job.activation)
+    if tile.in_output:
+        return
     count = next_piece(tile, &lane, &h, &w)
     while count:
         store_piece(

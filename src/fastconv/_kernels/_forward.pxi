@@ -101,6 +101,8 @@ cdef inline int64_t chain_taps(const Job* job, int64_t tap) noexcept nogil:
 cdef inline int64_t read_behind(const Job* job, const Block* block) noexcept nogil:
     """Elements that whole vectors read behind the last one of a block: those of its last tile that are no pixels."""
     cdef int64_t row = job.axis[1].stride * job.axis[1].x if block.count[1] > 1 else 0
+    if job.pointwise:
+        return 0
     if job.packed or job.band:
         return job.tile_lanes
     return job.pixel_tile - 1 - ((block.count[1] - 1) * row + block.count[2] - 1) % job.pixel_tile

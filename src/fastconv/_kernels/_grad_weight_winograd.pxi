@@ -33,6 +33,7 @@ cdef void winograd_products(
         transform_operands(6, 6, job, block, task, columns, sums)
     work.steps = work.rows = NULL
     work.factor_step = job.pitch
+    work.in_rows = False
     work.step = work.target_step = width
     for t in range(wide):
         for i in range(planes):

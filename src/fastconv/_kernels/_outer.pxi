@@ -44,6 +44,7 @@ cdef void outer_products(
     work.first = task.first
     work.step = work.target_step = width
     work.factor_step = job.pitch
+    work.in_rows = False
     work.steps = work.rows = NULL
     first = 0
     while first < positions:

@@ -32,6 +32,7 @@ cdef struct Work:
     # What a tile is made of, beside the operands
     const int64_t* steps    # NULL where both sides are packed
     int64_t factor_step
+    bint in_rows            # each row's factors lie side by side, and factor_step apart from the next row's
     const int64_t* rows
     int64_t length          # products
     bint first              # there are no sums yet
@@ -41,39 +42,57 @@ cdef struct Work:
     uintptr_t ahead
 
 
-cdef enum:
-    # Where the factors of a product lie, if not a literal number of elements after those of the one before:
-    BY_TABLES = 0
-    BY_FACTOR_STEP = -1
+cdef enum Factors:
+    # Where the factors of a product lie
+    BY_TABLES       # at its step
+    BY_FACTOR_STEP  # so many elements after those of the one before
+    SIDE_BY_SIDE    # directly behind those
+    IN_ROWS         # one element behind those, and so many elements from each row's to the next one's
+
+
+cdef inline int64_t factors_of(int count, int m, Factors place, const Work* work) noexcept nogil:
+    """Elements from the factors of a product to those `count` products later; a literal where that is quicker."""
+    if place == IN_ROWS:
+        return count
+    return count * (m if place == SIDE_BY_SIDE else work.factor_step)
 
 
 cdef inline void add_to_tile(
-    int count, int m, int vectors, int step, const Work* work, int64_t k, const real* factors, const real* operands,
-    const char* ahead, vector (*total)[STRIP1]
+    int count, int m, int vectors, Factors place, const Work* work, int64_t k, const real* factors,
+    const real* operands, const char* ahead, vector (*total)[STRIP1]
 ) noexcept nogil:
     """Add `count` products, from the k-th on."""
     cdef vector operand[STRIP1]
     cdef const vector* source
     cdef const real* factor
+    cdef int64_t step = work.factor_step
+    cdef const real* third[ROWS]  # row of factors
     cdef int i, j, v
+    if place == IN_ROWS:
+        for i in range((m + 2) // 3):
+            third[i] = factors + 3 * i * step
+            keep_pointer(third[i])
     for j in range(count):
-        if step == BY_TABLES:
+        if place == BY_TABLES:
             source = <const vector*> (operands + work.rows[k + j])
             factor = factors + work.steps[k + j]
         else:
             source = <const vector*> operands + j * vectors
-            factor = factors + j * (work.factor_step if step == BY_FACTOR_STEP else step)
+            factor = factors + factors_of(j, m, place, work)
         if count == 1 or j % (LINE // AHEAD) == 0:
             prefetch_far(ahead + j * AHEAD)
         for v in range(vectors):
             operand[v] = source[v]
         for i in range(m):
             for v in range(vectors):
-                multiply_add(total[i][v], factor[i], operand[v])
+                if place == IN_ROWS:
+                    multiply_add(total[i][v], third[i // 3][i % 3 * step + j], operand[v])
+                else:
+                    multiply_add(total[i][v], factor[i], operand[v])
 
 
 cdef inline void tile_of(
-    int m, int vectors, int step, const Work* work, const real* factors, const real* operands, vector* target
+    int m, int vectors, Factors place, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
     """Chain after chain: one in a call, but gcc keeps the whole tile in registers only inside of a loop."""
     cdef vector total[ROWS][STRIP1]
@@ -94,22 +113,22 @@ cdef inline void tile_of(
             turns = (stop - k) // PRODUCTS
             last = ahead + turns * PRODUCTS * AHEAD
             while ahead != last:
-                add_to_tile(PRODUCTS, m, vectors, step, work, k, factors, operands, ahead, total)
+                add_to_tile(PRODUCTS, m, vectors, place, work, k, factors, operands, ahead, total)
                 ahead += PRODUCTS * AHEAD
-                if step == BY_TABLES:
+                if place == BY_TABLES:
                     k += PRODUCTS
                 else:
                     operands += PRODUCTS * width
-                    factors += PRODUCTS * (work.factor_step if step == BY_FACTOR_STEP else step)
-            if step != BY_TABLES:
+                    factors += factors_of(PRODUCTS, m, place, work)
+            if place != BY_TABLES:
                 k += turns * PRODUCTS
         while k < stop:
-            add_to_tile(1, m, vectors, step, work, k, factors, operands, ahead, total)
+            add_to_tile(1, m, vectors, place, work, k, factors, operands, ahead, total)
             k += 1
             ahead += AHEAD
-            if step != BY_TABLES:
+            if place != BY_TABLES:
                 operands += width
-                factors += work.factor_step if step == BY_FACTOR_STEP else step
+                factors += factors_of(1, m, place, work)
         if not first:
             for i in range(m):
                 for v in range(vectors):
@@ -126,46 +145,39 @@ cdef inline void tile_of(
             return
 
 
-cdef inline void rows_of_tile(
-    int m, bint panel, bint tables, const Work* work, const real* factors, const real* operands, vector* target
-) noexcept nogil:
-    """Two vectors; `panel`: the factors of products follow each other."""
-    tile_of(m, 2, BY_TABLES if tables else m if panel else BY_FACTOR_STEP, work, factors, operands, target)
-
-
 cdef inline void tile_of_pairs(
-    int64_t m, bint panel, bint tables, const Work* work, const real* factors, const real* operands, vector* target
+    int64_t m, Factors place, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
     """The instances of two vectors: every number of rows."""
     if m == ROWS:
-        rows_of_tile(ROWS, panel, tables, work, factors, operands, target)
+        tile_of(ROWS, 2, place, work, factors, operands, target)
     elif m == 1:
-        rows_of_tile(1, panel, tables, work, factors, operands, target)
+        tile_of(1, 2, place, work, factors, operands, target)
     elif m == 2:
-        rows_of_tile(2, panel, tables, work, factors, operands, target)
+        tile_of(2, 2, place, work, factors, operands, target)
     elif m == 3:
-        rows_of_tile(3, panel, tables, work, factors, operands, target)
+        tile_of(3, 2, place, work, factors, operands, target)
     elif m == 4:
-        rows_of_tile(4, panel, tables, work, factors, operands, target)
+        tile_of(4, 2, place, work, factors, operands, target)
     elif m == 5:
-        rows_of_tile(5, panel, tables, work, factors, operands, target)
+        tile_of(5, 2, place, work, factors, operands, target)
     elif ROWS > 6:
         if m == 6:
-            rows_of_tile(6, panel, tables, work, factors, operands, target)
+            tile_of(6, 2, place, work, factors, operands, target)
         elif m == 7:
-            rows_of_tile(7, panel, tables, work, factors, operands, target)
+            tile_of(7, 2, place, work, factors, operands, target)
         elif m == 8:
-            rows_of_tile(8, panel, tables, work, factors, operands, target)
+            tile_of(8, 2, place, work, factors, operands, target)
         elif m == 9:
-            rows_of_tile(9, panel, tables, work, factors, operands, target)
+            tile_of(9, 2, place, work, factors, operands, target)
         elif m == 10:
-            rows_of_tile(10, panel, tables, work, factors, operands, target)
+            tile_of(10, 2, place, work, factors, operands, target)
         elif m == 11:
-            rows_of_tile(11, panel, tables, work, factors, operands, target)
+            tile_of(11, 2, place, work, factors, operands, target)
         elif m == 12:
-            rows_of_tile(12, panel, tables, work, factors, operands, target)
+            tile_of(12, 2, place, work, factors, operands, target)
         elif m == 13:
-            rows_of_tile(13, panel, tables, work, factors, operands, target)
+            tile_of(13, 2, place, work, factors, operands, target)
 
 
 cdef void tile(
@@ -173,11 +185,13 @@ cdef void tile(
 ) noexcept nogil:
     """More vectors where few rows make the sums wait for each other."""
     if vectors == 2 and work.steps != NULL:
-        tile_of_pairs(m, False, True, work, factors, operands, target)
+        tile_of_pairs(m, BY_TABLES, work, factors, operands, target)
+    elif vectors == 2 and work.in_rows:
+        tile_of_pairs(m, IN_ROWS, work, factors, operands, target)
     elif vectors == 2 and PRODUCTS > 1 and work.factor_step == m:
-        tile_of_pairs(m, True, False, work, factors, operands, target)
+        tile_of_pairs(m, SIDE_BY_SIDE, work, factors, operands, target)
     elif vectors == 2:
-        tile_of_pairs(m, False, False, work, factors, operands, target)
+        tile_of_pairs(m, BY_FACTOR_STEP, work, factors, operands, target)
     elif m == 1:
         tile_of(1, STRIP1, BY_TABLES, work, factors, operands, target)
     elif m == 2:

@@ -44,10 +44,10 @@ cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, P
 
 
 cdef void place(
-    const Job* job, const Block* block, const Chain* chain, int64_t row, int64_t pixel, int64_t pixels, int64_t lanes,
-    Panel* panel,
+    const Job* job, const Block* block, const Chain* chain, const real* base, int64_t row, int64_t pixel, int64_t pixels,
+    int64_t lanes, Panel* panel,
 ) noexcept nogil:
-    """The tile from a pixel on, of a block whose image rows are `row` pixels apart."""
+    """The tile from a pixel on, of a block whose image rows are `row` pixels apart; it has `pixels` at most."""
     cdef Tile* tile = &panel.tile
     cdef int64_t h, w, lane = 0
     tile.image_rows = 1
@@ -59,14 +59,33 @@ cdef void place(
     tile.w = block.first[2]
     tile.wanted = job.tile_lanes
     tile.vectors = job.tile_lanes // lanes
+    panel.pixels = <uintptr_t> (base + pixel)
+    if job.pointwise:  # as many as lie in one image row
+        h = quotient(pixel, row)
+        w = pixel - h * row
+        tile.pixels = bounded(row - w, 0, pixels)
+        panel.pixels = <uintptr_t> (base + h * chain.row + w * pixel_pitch(job))
     panel.chain = chain[0]
-    panel.in_output = job.to_output and pixels == job.tile_lanes
+    panel.in_output = job.to_output and (job.pointwise or pixels == job.tile_lanes)
     if panel.in_output:
-        panel.in_output = next_piece(tile, &lane, &h, &w) == job.tile_lanes or (
+        panel.in_output = next_piece(tile, &lane, &h, &w) == tile.pixels or (
             row == tile.width and job.axis[1].y == row * job.axis[2].y
         )
     if panel.in_output:
         panel.output = block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
+
+
+cdef inline int64_t pixel_pitch(const Job* job) noexcept nogil:
+    """From what one pixel of a row reads to what the next one does."""
+    return job.axis[2].stride * job.axis[2].x
+
+
+cdef inline void expect_pixels(const Job* job, const real* start, int64_t pixels, Coming* coming) noexcept nogil:
+    """All channels of so many pixels of a row."""
+    coming.piece = <uintptr_t> start
+    coming.bytes = pixels * pixel_pitch(job) * sizeof(real)
+    coming.pieces = 1
+    coming.at = 0
 
 
 cdef inline const real* weights_of(
@@ -81,7 +100,9 @@ cdef inline void find_operands(const Job* job, Panel* panel) noexcept nogil:
     """The tile's tables: none where both sides are packed."""
     cdef const int64_t* pixels = panel.chain.rows
     cdef const int64_t* weights = panel.chain.weights
-    if job.packed and weights == panel.weights:  # some products are left out
+    if job.pointwise:
+        pixels = weights = NULL
+    elif job.packed and weights == panel.weights:  # some products are left out
         pixels = <const int64_t*> job.panel_rows
     elif job.packed:
         pixels = weights = NULL
@@ -97,7 +118,7 @@ cdef void tiles(
     cdef Panel panels[PANELS]
     cdef Panel* panel
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
-    cdef int64_t row = whole.row if block.count[1] > 1 and not job.packed else block.count[2]
+    cdef int64_t row = block.count[2] if job.packed or job.pointwise or block.count[1] == 1 else whole.row
     cdef int64_t total = (block.count[1] - 1) * row + block.count[2]
     cdef int64_t kept = 0 if whole.first and whole.last else job.tile_rows * job.tile_lanes // lanes
     cdef int64_t pixel = 0, count, t
@@ -107,15 +128,16 @@ cdef void tiles(
         count = 0
         while count < PANELS and pixel < total:
             panel = &panels[count]
-            place(job, block, whole, row, pixel, bounded(total - pixel, 0, job.pixel_tile), lanes, panel)
-            panel.pixels = <uintptr_t> (base + pixel)
+            place(job, block, whole, base, row, pixel, bounded(total - pixel, 0, job.pixel_tile), lanes, panel)
             if job.skips:
                 skip_padding(job, block, whole, panel)
                 if job.packed:
                     pack(job, base, panel, 1, packed + count * job.panel_step, sums)
             find_operands(job, panel)
-            pixel += job.pixel_tile
+            pixel += panel.tile.pixels
             count += 1
+        if job.pointwise and whole.first and row == total:
+            expect_pixels(job, base + pixel * pixel_pitch(job), count * job.pixel_tile, coming)
         if job.packed and not job.skips:
             pack(job, base, panels, count, packed, sums)
         # The weights of a tile stay in cache, and each row of the output is written for a while
@@ -150,9 +172,15 @@ cdef inline void multiply(
     cdef vector* target
     work.first = whole.first
     work.step = job.tile_lanes
-    work.factor_step = job.channel_tile if lanes_are_pixels else job.panel_pitch
+    work.in_rows = job.pointwise
+    if job.pointwise:
+        work.factor_step = pixel_pitch(job)
+    else:
+        work.factor_step = job.channel_tile if lanes_are_pixels else job.panel_pitch
     for p in range(count):
         panel = &panels[p]
+        if job.pointwise:
+            rows = panel.tile.pixels
         target = sums + p * kept
         work.length = panel.chain.length
         work.steps = panel.steps
@@ -168,11 +196,11 @@ cdef inline void multiply(
         in_output = to_output and panel.in_output
         if in_output:
             target = <vector*> (y + panel.output)
-            work.target_step = y_o
+            work.target_step = y_o if lanes_are_pixels else job.axis[2].y
             if vectors == 2:  # a literal needs no loop
-                expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), 2 * sizeof(vector), True)
+                expect_rows(<uintptr_t> target, rows, work.target_step * sizeof(real), 2 * sizeof(vector), True)
             else:
-                expect_rows(<uintptr_t> target, rows, y_o * sizeof(real), bytes, True)
+                expect_rows(<uintptr_t> target, rows, work.target_step * sizeof(real), bytes, True)
         if lanes_are_pixels:
             tile(rows, vectors, &work, weight, <const real*> panel.pixels, target)
         else:

@@ -93,6 +93,8 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define prefetch_written(address) __builtin_prefetch(address, 1)
 /* What was loaded before is loaded again where it is needed again */
 #define forget_loads() __asm__ volatile("" ::: "memory")
+/* p stays in a register, rather than what others add to a common one */
+#define keep_pointer(p) __asm__ volatile("" : "+r"(p))
 /* v = s in every lane */
 #define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
 /* sum += s * v: the one way in which products are added up, tails included */
