@@ -65,7 +65,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
     coming.pieces = 0
     channel = 0
     while channel < job.c:
-        channels = bounded(job.c - channel, 0, job.chunk_channels)
+        channels = job.c if job.pointwise else bounded(job.c - channel, 0, job.chunk_channels)
         base = x + channel * job.x_c
         if not placed:
             stage(job, block, base, channels, <vector*> workspace)
@@ -88,7 +88,7 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
             else:
                 tiles(job, block, &chain, &coming, base, workspace + job.panel_at, sums)
             tap += length
-        channel += job.chunk_channels
+        channel += channels
 
 
 cdef inline int64_t chain_taps(const Job* job, int64_t tap) noexcept nogil:

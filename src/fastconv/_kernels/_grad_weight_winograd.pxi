@@ -34,6 +34,7 @@ cdef void winograd_products(
     work.steps = work.rows = NULL
     work.factor_step = job.pitch
     work.in_rows = False
+    work.chain = CHAIN
     work.step = work.target_step = width
     for t in range(wide):
         for i in range(planes):

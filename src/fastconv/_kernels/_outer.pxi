@@ -45,6 +45,7 @@ cdef void outer_products(
     work.step = work.target_step = width
     work.factor_step = job.pitch
     work.in_rows = False
+    work.chain = CHAIN
     work.steps = work.rows = NULL
     first = 0
     while first < positions:

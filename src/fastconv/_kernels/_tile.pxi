@@ -34,7 +34,8 @@ cdef struct Work:
     int64_t factor_step
     bint in_rows            # each row's factors lie side by side, and factor_step apart from the next row's
     const int64_t* rows
-    int64_t length          # products
+    int64_t length          # products,
+    int64_t chain           # so many summed in one chain
     bint first              # there are no sums yet
     uintptr_t sums
     int64_t step
@@ -105,7 +106,7 @@ cdef inline void tile_of(
     cdef const char* last
     cdef real* row
     while True:
-        stop = bounded(work.length, 0, k + CHAIN)
+        stop = bounded(work.length, 0, k + work.chain)
         for i in range(m):
             for v in range(vectors):
                 broadcast(total[i][v], 0)

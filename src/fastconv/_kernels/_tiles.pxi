@@ -171,8 +171,8 @@ cdef inline void multiply(
     cdef real* y = <real*> job.y + block.n * job.y_n + (block.group * job.o + first) * y_o
     cdef vector* target
     work.first = whole.first
-    work.step = job.tile_lanes
     work.in_rows = job.pointwise
+    work.chain = job.chunk_channels if job.pointwise else CHAIN
     if job.pointwise:
         work.factor_step = pixel_pitch(job)
     else:
@@ -186,7 +186,7 @@ cdef inline void multiply(
         work.steps = panel.steps
         work.rows = panel.operand_rows
         work.sums = <uintptr_t> target
-        work.target_step = work.step
+        work.target_step = work.step = job.tile_lanes
         work.ahead = <uintptr_t> weight
         if expected < size:
             work.ahead = <uintptr_t> (after + expected)
@@ -196,11 +196,14 @@ cdef inline void multiply(
         in_output = to_output and panel.in_output
         if in_output:
             target = <vector*> (y + panel.output)
+            work.sums = <uintptr_t> target if job.pointwise else work.sums
             work.target_step = y_o if lanes_are_pixels else job.axis[2].y
             if vectors == 2:  # a literal needs no loop
                 expect_rows(<uintptr_t> target, rows, work.target_step * sizeof(real), 2 * sizeof(vector), True)
             else:
                 expect_rows(<uintptr_t> target, rows, work.target_step * sizeof(real), bytes, True)
+        if job.pointwise:
+            work.step = work.target_step
         if lanes_are_pixels:
             tile(rows, vectors, &work, weight, <const real*> panel.pixels, target)
         else:

@@ -342,6 +342,7 @@ cdef inline void multiply_tile(
     work.rows = rows if job.lanes_are_pixels else places
     work.factor_step = job.channel_tile if job.lanes_are_pixels else job.panel_pitch
     work.in_rows = False
+    work.chain = CHAIN
     work.sums = <uintptr_t> sums
     work.step = work.target_step = job.tile_lanes
     while k < job.products:
