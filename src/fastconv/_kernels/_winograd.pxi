@@ -329,24 +329,25 @@ cdef void multiply_points(
 cdef inline void multiply_tile(
     const Job* job, const real* weights, const real* panel, const char* ahead, vector* sums
 ) noexcept nogil:
-    """Chain after chain."""
+    """Chain after chain, all in one call if there are no tables."""
     cdef int64_t vectors = job.tile_lanes * sizeof(real) // sizeof(vector)
     cdef int64_t step = job.chunk_products // job.axis[0].kernel * job.axis[0].staged * job.panel_pitch
     cdef const int64_t* rows = <const int64_t*> job.value_rows
     cdef const int64_t* places = <const int64_t*> job.value_weights
-    cdef int64_t k = 0
+    cdef int64_t k = 0, together = job.chunk_products
     cdef Work work
     if job.axis[0].staged == 1:
         rows = places = NULL
+        together = job.products
     work.steps = places if job.lanes_are_pixels else rows
     work.rows = rows if job.lanes_are_pixels else places
     work.factor_step = job.channel_tile if job.lanes_are_pixels else job.panel_pitch
     work.in_rows = False
-    work.chain = CHAIN
+    work.chain = job.chunk_products
     work.sums = <uintptr_t> sums
     work.step = work.target_step = job.tile_lanes
     while k < job.products:
-        work.length = bounded(job.products - k, 0, job.chunk_products)
+        work.length = bounded(job.products - k, 0, together)
         work.first = k == 0
         work.ahead = <uintptr_t> ahead + k * AHEAD
         if job.lanes_are_pixels:
