@@ -5,12 +5,14 @@
     python benchmarks/compare.py --backward                       the gradients instead, beside PyTorch's
     python benchmarks/compare.py --memory                         what a call and an import take, fastconv alone
 
-Every peer's result is held against fastconv's before anything is timed. A ratio is a peer's time over fastconv's plan
-with ``out=`` on channels-first arrays, so that above 1 fastconv is the faster one; "best" is the fastest peer.
+Every peer's result is held against fastconv's before anything is timed. A ratio is a peer's time over that of
+fastconv's plan with ``out=``, so that above 1 fastconv is the faster one; "best" is the fastest peer. fastconv, like
+its peers, is timed in both memory formats, .cl being channels last: the faster one counts, and is named where it is not
+channels first.
 
 Backward, it is over the function that returns the gradients with respect to input and weight. Columns that end in .dx
-and .dw are one of them alone, over the same of fastconv; fastconv.dx and .dw themselves are over both together. Speeds
-count the sums of both. Filters that nobody trains are left out.
+and .dw are one of them alone, over the same of fastconv; those of fastconv itself are over both together. Speeds count
+the sums of both. Filters that nobody trains are left out.
 """
 
 import argparse
@@ -39,7 +41,7 @@ TOO_SLOW = 2.0, 20.0
 
 
 def base_of(side):
-    """The name of fastconv's side for the same part of the work; it comes before the other sides."""
+    """The name of fastconv's side for the same part of the work, channels first; it comes before the other sides."""
     return BASE + side.part
 
 
@@ -106,11 +108,13 @@ def fma_peak(dtype):
     return forward.fma_peak(dtype)
 
 
-def fastest(ratios, sides, part):
-    """The peer that does this part of the work best, and its ratio; None where no peer does."""
-    others = [side for side in ratios if sides[side].part == part and not side.startswith(BASE)]
-    best = min(others, key=ratios.get, default=None)
-    return {"best": best, "ratio": ratios.get(best)}
+def is_ours(side):
+    return side.startswith(BASE)
+
+
+def fastest(seconds, sides, part, ours):
+    """Of fastconv's sides, or of the others, the one that does this part of the work best; None where none does."""
+    return min((s for s in seconds if sides[s].part == part and is_ours(s) == ours), key=seconds.get, default=None)
 
 
 def measure(name, case, threads, sides, rounds):
@@ -124,12 +128,13 @@ def measure(name, case, threads, sides, rounds):
     disturbed = neighbours.processors()
     peaks.append(fma_peak(case.dtype))
 
-    flops = case.flops * sides[BASE].convolutions
-    gflops = flops / seconds[BASE] / 1e9
-    bases = {side: BASE if side.startswith(BASE) else base_of(sides[side]) for side in seconds if side != BASE}
-    ratios = {side: seconds[side] / seconds[base] for side, base in bases.items()}
     parts = dict.fromkeys(sides[side].part for side in ready)
-    best = {part: fastest(ratios, sides, part) for part in parts}
+    own = {part: fastest(seconds, sides, part, ours=True) for part in parts}
+    ratios = {side: seconds[side] / seconds[own["" if is_ours(side) else sides[side].part]] for side in seconds}
+    peer = {part: fastest(seconds, sides, part, ours=False) for part in parts}
+    best = {part: {"own": own[part], "best": peer[part], "ratio": ratios.get(peer[part])} for part in parts}
+    flops = case.flops * sides[BASE].convolutions
+    gflops = flops / seconds[own[""]] / 1e9
     return {
         "case": name,
         "threads": threads,
@@ -161,7 +166,6 @@ def parse(arguments):
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="GLOB", help="names in benchmarks/shapes.py")
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="default: 1, and all")
     parser.add_argument("--peers", nargs="+", default=["*"], metavar="GLOB", help=f"of {', '.join(peers.PEERS)}")
-    parser.add_argument("--channels-last", action="store_true", help="time fastconv's channels-last plan as well")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     parser.add_argument("--dtype", choices=TOLERANCE, help="compute every case in this type, not in its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
@@ -180,8 +184,7 @@ def compare(cases, threads, options):
     adapters = backward if options.backward else peers
     known = {name: adapters.PEERS[name] for name in matching(options.peers, list(adapters.PEERS))}
     missing = {name: reason for name, peer in known.items() if (reason := peer.missing())}
-    ours = {name: side for name, side in adapters.OURS.items() if options.channels_last or name == base_of(side)}
-    sides = ours | {name: peer for name, peer in known.items() if name not in missing}
+    sides = adapters.OURS | {name: peer for name, peer in known.items() if name not in missing}
 
     about = f"{'backward' if options.backward else 'forward'}, {report.about(sides.values())}"
     print(about, *(f"{name}: {reason}" for name, reason in missing.items()), sep="\n", end="\n\n")

@@ -55,10 +55,10 @@ def figures_of(row, sides):
     shown = {name: f"{ratio:.2f}" for name, ratio in row["ratios"].items()} | dict.fromkeys(row["wrong"], "WRONG")
     return {
         "threads": row["threads"],
-        "µs": f"{row['seconds']['fastconv'] * 1e6:.1f}",
+        "µs": f"{row['seconds'][row['own']] * 1e6:.1f}",
         "GFLOP/s": f"{row['gflops']:.1f}",
         "of peak": "-" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
-        **{name: shown.get(name, "-") for name in sides if name != "fastconv"},
+        **{name: shown.get(name, "-") for name in sides},
         **{f"best{part}": "-" if ratio is None else f"{ratio:.2f}" for part, ratio in ratios_of(row).items()},
     }
 
@@ -67,7 +67,8 @@ def lines(row, sides, with_headings):
     """A row of the table, below the headings where it is the first one."""
     figures = figures_of(row, sides)
     above = [headings(figures, best="best peer")] if with_headings else []
-    best = (row["best"] or "no peer") + (", disturbed" if is_disturbed(row) else "")
+    best = (row["best"] or "no peer") + (f" by {row['own']}" if row["own"] != "fastconv" else "")
+    best += ", disturbed" if is_disturbed(row) else ""
     return [*above, row_of(row["case"], figures, best)]
 
 
