@@ -35,8 +35,8 @@ def cut(form=None, **constants):
         made.append((found[0], cuts[-1]))
         return found
 
-    def cheapest(geometry, axes, make=_grad_weight.cheapest_cut):
-        cuts.append(make(geometry, axes))
+    def cheapest(geometry, axes, *forms, make=_grad_weight.cheapest_cut):
+        cuts.append(make(geometry, axes, *forms))
         return cuts[-1]
 
     cuts = []
@@ -249,6 +249,24 @@ def test_every_tile(dtype):
     for outs, width in product(range(1, 10), range(1, 10)):
         check("dots", (2, 1, 2, 19), (outs, 1, 1, width), dtype)
         check("dots", (2, 1, outs, 19), (1, 1, outs, width), dtype, padding=1)
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("size, stride", [((300,), 1), ((9, 31), 1), ((9, 31), (2, 3)), ((3, 4, 17), (2, 1, 2))], ids=str)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_one_tap(groups, size, stride, data_format, dtype):
+    """Without padding, input and gradient change places; where a result is made of several blocks and parts, too."""
+    for channels, outs, padding in product((1, 5, 16, 33, 70), (1, 7, 32, 65), (0, 1)):
+        x_shape = (2, groups * channels, *size)
+        if data_format == "channels_last":
+            x_shape = 2, *size, groups * channels
+        weight_shape = groups * outs, channels, *(1,) * len(size)
+        arguments = {"stride": stride, "groups": groups, "padding": padding, "data_format": data_format}
+        _, how = check("outer products", x_shape, weight_shape, dtype, {"FLUSH": 1}, **arguments)
+        most = (outs, channels) if padding == 0 else (channels, outs)
+        assert how.c <= most[0]
+        assert how.o <= most[1]
 
 
 @pytest.mark.parametrize("dtype", BOUND)

@@ -339,7 +339,7 @@ def check_workspaces_of_grad_weight(seeds):
         layout = contiguous_layout(convolution)
         for form in forms_for(convolution, layout):
             with one_form(form):
-                task, splits, _ = _grad_weight._task(convolution, layout, 1)
+                task, splits, *_ = _grad_weight._task(convolution, layout, 1)
             calls.append((task.workspace_bytes, seed, form, task, x, out, (splits, *weight), dtype))
     for *name, task, x, out, parts, dtype in sorted(calls, key=lambda call: call[0]):
         print(*name, flush=True)

@@ -71,7 +71,9 @@ def prepare(geometry, x, grad_output):
 
 def run(convolution, found, x, grad_output):
     """`grad_weight`, prepared."""
-    task, splits, rounds = found
+    task, splits, rounds, exchanged = found
+    if exchanged:
+        x, grad_output = grad_output, x
     if splits == rounds == 1:
         total = np.empty(convolution.weight_shape, convolution.dtype)
         task.run_grad_weight(x, grad_output, total, 0)
@@ -105,9 +107,14 @@ def _total(sums, dtype):
 
 
 def _task(geometry, layout, threads):
-    """The task, and the number of parts and of rounds in which it computes them."""
+    """The task, the number of parts and of rounds in which it computes them, and whether arrays change places."""
     g, axes = geometry, lines(geometry, layout)
     cut = cheapest_cut(g, axes)
+    exchanged = cut.form == "outer products" and _is_pointwise(axes)
+    if exchanged:
+        g, layout = _exchanged(g, layout)
+        axes = lines(g, layout)
+        cut = cheapest_cut(g, axes, ("outer products",))
     tables = Tables()
     own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
     fields_of_axes = axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables)
@@ -120,6 +127,8 @@ def _task(geometry, layout, threads):
         c=g.c,
         o=g.o,
         taps=prod(g.kernel),
+        result_o=1 if exchanged else g.c * prod(g.kernel),
+        result_c=g.o if exchanged else prod(g.kernel),
         padding_value=g.convolution.padding_value,
         splits=cut.splits,
         rounds=cut.rounds,
@@ -137,7 +146,25 @@ def _task(geometry, layout, threads):
         packing=None,
         kernel=cut.form,
     )
-    return task, cut.splits, cut.rounds
+    return task, cut.splits, cut.rounds, exchanged
+
+
+def _is_pointwise(axes):
+    """Whether the kernel has one tap, which reads no padding."""
+    return all(line.kernel == 1 and line.before == 0 and line.read <= line.size for line in axes)
+
+
+def _exchanged(geometry, layout):
+    """Geometry and layout where input and gradient change places, so that vectors run along input channels.
+
+    Those lie side by side in the gradient of the weights: nothing need be turned round on the way there.
+    """
+    g = geometry
+    n, channels, *positions = layout.x
+    x = n, channels, *(step * stride for step, stride in zip(positions, g.stride, strict=True))
+    maps = tuple(replace(axis, before=0, size=size, read=size) for axis, size in zip(g.maps, g.out, strict=True))
+    ones = (1,) * len(g.out)
+    return replace(g, c=g.o, o=g.c, size=g.out, stride=ones, dilation=ones, maps=maps), Layout(layout.out, x, None, None)
 
 
 def _staged(geometry, layout, axes, cut, tables):

@@ -104,6 +104,8 @@ cdef struct Job:
     uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
     uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel
     int64_t rows_kept       # all together
+    int64_t result_o        # strides of the result along output channels: 1 where input and gradient were exchanged,
+    int64_t result_c        # and input channels
     uintptr_t row_of        # int64[chunk]: the row of each (channel, tap)
     int64_t pitch           # elements from one position's channels to the next's
     int64_t gradient_at     # parts of the workspace

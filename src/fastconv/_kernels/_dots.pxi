@@ -161,7 +161,7 @@ cdef void dots_over_channels(
             dots(
                 rows, taps, g + o * task.g_o, g_at, x, task.x_at + k, walk, walk.rows, sums, True,
             )
-            keep(task, rows, taps, <real*> sums, kept, result + o * job.c * job.taps + k, job.c * job.taps, sums)
+            keep(task, rows, taps, <real*> sums, kept, result + o * job.result_o + k, job.result_o, sums)
             kept += rows * taps
             k += taps
         o += rows

@@ -53,7 +53,8 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
     group = item // job.o_blocks
     task.o = bounded(job.o - o, 0, job.o_block)
     task.c = bounded(job.c - c, 0, job.chunk_channels)
-    result = <real*> job.weight + (((split * job.groups + group) * job.o + o) * job.c + c) * job.taps
+    result = <real*> job.weight + (split * job.groups + group) * job.o * job.c * job.taps
+    result += o * job.result_o + c * job.result_c
     find_run(job, split, job.n * job.axis[0].blocks * job.axis[1].blocks * job.axis[2].blocks, &first, &last)
     block.group = group
     for b in range(first, last):

@@ -59,7 +59,7 @@ cdef void winograd_products(
             transform_sums(job, task.c, kept + t * planes * job.row_pitch, columns + job.outputs_at, sums)
             store_turned(
                 job, task, columns + job.outputs_at, bounded(task.o - t * width, 0, width),
-                result + t * width * job.c * job.taps, sums,
+                result + t * width * job.result_o, sums,
             )
 
 

@@ -67,9 +67,9 @@ cdef void outer_products(
         first += work.length
     if task.flush:
         for t in range(tiles):
-            store_turned(
+            store_sums(
                 job, task, <const real*> sums + t * job.rows_kept * width, bounded(task.o - t * width, 0, width),
-                result + t * width * job.c * job.taps, sums,
+                result + t * width * job.result_o, sums,
             )
 
 
@@ -101,6 +101,28 @@ cdef inline void add_tiles(
         kept += m * width
 
 
+cdef inline void store_sums(
+    const Job* job, const Sums* task, const real* kept, int64_t channels, real* result, vector* as_vectors
+) noexcept nogil:
+    """As the result lies; along output channels if there is one tap."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef int64_t k, o, count
+    cdef vector value, earlier
+    if job.result_o != 1:
+        store_turned(job, task, kept, channels, result, as_vectors)
+        return
+    for k in range(task.c):
+        o = 0
+        while o < channels:
+            count = bounded(channels - o, 0, lanes)
+            value = (<const vector*> (kept + (<const int64_t*> job.row_of)[k] * 2 * lanes + o))[0]
+            if task.add:
+                load_part(earlier, result + k * job.result_c + o, count)
+                value += earlier
+            store_part(result + k * job.result_c + o, value, count)
+            o += lanes
+
+
 cdef void store_turned(
     const Job* job, const Sums* task, const real* kept, int64_t channels, real* result, vector* as_vectors
 ) noexcept nogil:
@@ -126,7 +148,7 @@ cdef void store_turned(
             transpose_square(lanes, square)
             for r in range(lanes):
                 if o + r < channels:
-                    target = result + (o + r) * job.c * job.taps + k
+                    target = result + (o + r) * job.result_o + k
                     if task.add:
                         load_part(earlier, target, count)
                         square[r] += earlier

@@ -116,8 +116,11 @@ cdef inline void store_exactly(vector* target, const real* source, int64_t count
     """A copy that neither reads nor writes behind its end."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t i = 0
+    cdef real* to = <real*> target
     cdef vector v
-    while i < count:
-        load_part(v, source + i, bounded(count - i, 0, lanes))
-        store_part(<real*> target + i, v, bounded(count - i, 0, lanes))
+    while i + lanes <= count:
+        (<vector*> (to + i))[0] = (<const vector*> (source + i))[0]
         i += lanes
+    if i < count:
+        load_part(v, source + i, count - i)
+        store_part(to + i, v, count - i)
