@@ -253,7 +253,9 @@ def test_every_tile(dtype):
 
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
-@pytest.mark.parametrize("size, stride", [((300,), 1), ((9, 31), 1), ((9, 31), (2, 3)), ((3, 4, 17), (2, 1, 2))], ids=str)
+@pytest.mark.parametrize(
+    ("size", "stride"), [((300,), 1), ((9, 31), 1), ((9, 31), (2, 3)), ((3, 4, 17), (2, 1, 2))], ids=str
+)
 @pytest.mark.parametrize("groups", [1, 3])
 def test_one_tap(groups, size, stride, data_format, dtype):
     """Without padding, input and gradient change places; where a result is made of several blocks and parts, too."""

@@ -161,10 +161,11 @@ def _exchanged(geometry, layout):
     """
     g = geometry
     n, channels, *positions = layout.x
-    x = n, channels, *(step * stride for step, stride in zip(positions, g.stride, strict=True))
+    read = n, channels, *(step * stride for step, stride in zip(positions, g.stride, strict=True))
     maps = tuple(replace(axis, before=0, size=size, read=size) for axis, size in zip(g.maps, g.out, strict=True))
     ones = (1,) * len(g.out)
-    return replace(g, c=g.o, o=g.c, size=g.out, stride=ones, dilation=ones, maps=maps), Layout(layout.out, x, None, None)
+    g = replace(g, c=g.o, o=g.c, size=g.out, stride=ones, dilation=ones, maps=maps)
+    return g, Layout(layout.out, read, None, None)
 
 
 def _staged(geometry, layout, axes, cut, tables):

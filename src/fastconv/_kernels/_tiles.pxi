@@ -44,8 +44,8 @@ cdef void skip_padding(const Job* job, const Block* block, const Chain* whole, P
 
 
 cdef void place(
-    const Job* job, const Block* block, const Chain* chain, const real* base, int64_t row, int64_t pixel, int64_t pixels,
-    int64_t lanes, Panel* panel,
+    const Job* job, const Block* block, const Chain* chain, const real* base, int64_t row, int64_t pixel,
+    int64_t pixels, int64_t lanes, Panel* panel,
 ) noexcept nogil:
     """The tile from a pixel on, of a block whose image rows are `row` pixels apart; it has `pixels` at most."""
     cdef Tile* tile = &panel.tile
