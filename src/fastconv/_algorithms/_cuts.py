@@ -137,7 +137,7 @@ def _outer(geometry, axes):
     g, (_, h, w) = geometry, axes
     kernels, dtype = _isa.backward, geometry.convolution.dtype
     lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
-    width = balanced(w.out, kernels.LONGEST_CHAIN)
+    width = balanced(w.out, (2 if h.out == 1 else 1) * kernels.LONGEST_CHAIN)
     block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
     block, stage = _staged(axes, block, dtype)
     offsets, positions, count = stage.offsets().tolist(), block[1] * block[2], blocks(g, axes, block)
