@@ -106,6 +106,7 @@ cdef class Packer:
     cdef Transform transform
     cdef int64_t transformed_size
     cdef object matrices  # kept for their addresses
+    cdef bint later  # the tasks pack what they need
 
     def __call__(self, ndarray weight):
         """The weights in this array, `Packed`."""
@@ -117,8 +118,13 @@ cdef class Packer:
 
     cdef pack(self, Packed packed, uintptr_t weight):
         cdef Packing packing = self.packing
-        packed.memory, packed.address = aligned(self.size, packing.channels % packing.width)
         packing.weight += weight
+        if self.later:
+            packed.packing = packing
+            packed.address = <uintptr_t> &packed.packing
+            packed.finite = True
+            return
+        packed.memory, packed.address = aligned(self.size, packing.channels % packing.width)
         packing.packed = packed.address
         cdef int threads = get_num_threads() if self.size >= MANY_BYTES else 1
         with nogil:
@@ -194,6 +200,8 @@ cdef class Packed:
         (groups, channels, c, d, h, w), with any strides.
     width : int
         Channels of a tile.
+    later : bool, optional
+        Whether nothing is packed yet: each task packs what it needs, while the array lives and does not change.
     """
 
     cdef Packer packer
@@ -201,11 +209,12 @@ cdef class Packed:
     cdef object memory
     cdef object transformed_memory
     cdef uintptr_t address
+    cdef Packing packing  # which that is the address of, where tasks pack what they need
     cdef uintptr_t transformed
     cdef int64_t plane
     cdef bint finite  # whether they all are: then their products with zeros may be left out
 
-    def __init__(self, uintptr_t function, ndarray weight, int64_t width):
+    def __init__(self, uintptr_t function, ndarray weight, int64_t width, bint later=False):
         cdef Packer packer = Packer()
         cdef Packing* packing = &packer.packing
         cdef int64_t products = weight.shape[2] * weight.shape[3] * weight.shape[4] * weight.shape[5]
@@ -213,6 +222,7 @@ cdef class Packed:
         cdef int axis, at = 3
         packer.function = <pack_function> <void*> function
         packer.itemsize = weight.itemsize
+        packer.later = later
         packer.size = weight.shape[0] * tiles * products * width * weight.itemsize
         packing.groups = weight.shape[0]
         packing.channels = weight.shape[1]
@@ -326,6 +336,7 @@ cdef class Task:
         job[0] = self.job
         job.x = <uintptr_t> PyArray_DATA(x)
         job.weight = packed.address
+        job.unpacked = packed.address == <uintptr_t> &packed.packing
         job.transformed = packed.transformed
         job.weights_plane = packed.plane
         job.skips = job.skips and packed.finite

@@ -12,7 +12,7 @@ import numpy as np
 from . import _driver, _isa
 from ._algorithms._cuts import cheapest_cut, items, pitch_of
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
-from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines
+from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines, reads_one_position
 from ._algorithms._tiled import skips_padding
 from ._cache import Bounded
 from ._layout import Layout
@@ -110,11 +110,13 @@ def _task(geometry, layout, threads):
     """The task, the number of parts and of rounds in which it computes them, and whether arrays change places."""
     g, axes = geometry, lines(geometry, layout)
     cut = cheapest_cut(g, axes)
-    exchanged = cut.form == "outer products" and _is_pointwise(axes)
-    if exchanged:
-        g, layout = _exchanged(g, layout)
-        axes = lines(g, layout)
-        cut = cheapest_cut(g, axes, ("outer products",))
+    exchanged = False
+    if reads_one_position(axes):
+        other, other_layout = _exchanged(g, layout)
+        other_axes = lines(other, other_layout)
+        other_cut = cheapest_cut(other, other_axes)
+        if other_cut.form == "outer products" and other_cut.cost <= cut.cost:  # if the same, the sums lie better
+            exchanged, g, layout, axes, cut = True, other, other_layout, other_axes, other_cut
     tables = Tables()
     own, elements = _FIELDS[cut.form](g, layout, axes, cut, tables)
     fields_of_axes = axes_fields(axes, cut.block, cut.stage or Stage.of(axes, cut.block), tables)
@@ -147,11 +149,6 @@ def _task(geometry, layout, threads):
         kernel=cut.form,
     )
     return task, cut.splits, cut.rounds, exchanged
-
-
-def _is_pointwise(axes):
-    """Whether the kernel has one tap, which reads no padding."""
-    return all(line.kernel == 1 and line.before == 0 and line.read <= line.size for line in axes)
 
 
 def _exchanged(geometry, layout):

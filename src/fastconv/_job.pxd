@@ -83,6 +83,8 @@ cdef struct Job:
     uintptr_t staged_rows   # int64[chunk]: offset of each product's operand in the staged block
     uintptr_t placed_rows   # int64[chunk]: likewise in x itself
     uintptr_t panel_rows    # int64[chunk]: likewise in a packed panel
+    int64_t unpacked        # `weight` is a Packing: each block packs what it multiplies, chain after chain,
+    int64_t weights_at      # to this part of the workspace
     uintptr_t weight_rows   # int64[chunk]: offset of each product's weights in those of a tile
     int64_t panel_at        # where the parts of the workspace begin
     int64_t sums_at
@@ -104,7 +106,7 @@ cdef struct Job:
     uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
     uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel
     int64_t rows_kept       # all together
-    int64_t result_o        # strides of the result along output channels: 1 where input and gradient were exchanged,
+    int64_t result_o        # strides of the result along output channels, 1 where input and gradient were exchanged,
     int64_t result_c        # and input channels
     uintptr_t row_of        # int64[chunk]: the row of each (channel, tap)
     int64_t pitch           # elements from one position's channels to the next's

@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
             return None
         bias = None if bias_strides is None else geometry.bias_strides(bias_strides, itemsize)
         algorithm = choose(geometry, outcomes)
-        task = algorithm.task(geometry, Layout(x, out, add, bias), threads)
+        task = algorithm.task(geometry, Layout(x, out, add, bias), threads, once=outcomes is None)
         return cls(task, (algorithm, task.packing), geometry.out_shape, algorithm, geometry)
 
     @property

@@ -243,9 +243,9 @@ def _winograd(geometry, axes):
 FORMS = {"dots": _dots, "outer products": _outer, "channelwise": _channelwise, "winograd": _winograd}
 
 
-def cheapest_cut(geometry, axes, forms=None):
-    """The cheapest `Cut` of some forms, or of all, split into enough items."""
-    cuts = [_split(geometry, axes, cut) for form in forms or FORMS for cut in FORMS[form](geometry, axes)]
+def cheapest_cut(geometry, axes):
+    """The cheapest `Cut`, split into enough items."""
+    cuts = [_split(geometry, axes, cut) for form in FORMS.values() for cut in form(geometry, axes)]
     return min(cuts, key=lambda cut: cut.cost)
 
 

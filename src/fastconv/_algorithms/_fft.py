@@ -109,7 +109,7 @@ class Fft:
     def pack(self, convolution, weight, packing):
         return Spectra(weight, _transformed(convolution, convolution.canonical(weight), *packing))
 
-    def task(self, geometry, layout, threads):
+    def task(self, geometry, layout, threads, once=False):
         return Task(geometry, layout, threads)
 
 

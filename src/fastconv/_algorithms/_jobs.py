@@ -150,7 +150,7 @@ def _axis(line, block, run, tables):
 
 
 def _to_output(layout, shape, tiling):
-    """Whether whole tiles may be stored in the output: image rows in one chain, with nothing to add but a bias."""
+    """Whether whole tiles may be stored in the output, with nothing to add but a bias; image rows of one chain."""
     in_rows = tiling.kind.row_wise or tiling.kind.channelwise
     if (in_rows and shape.chains > 1) or layout.add or (layout.bias and any(layout.bias[1:])):
         return False

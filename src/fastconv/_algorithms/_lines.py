@@ -89,6 +89,11 @@ def balanced(total, most):
     return ceil(total / ceil(total / most))
 
 
+def reads_one_position(axes):
+    """Whether each output reads one position of the input, and none of the padding."""
+    return all(line.kernel == 1 and line.before == 0 and line.read <= line.size for line in axes)
+
+
 class Runs(NamedTuple):
     """Padded positions that a block of outputs reads on an axis, as runs of step `stride`, relative to its first one.
 

@@ -27,7 +27,7 @@ class Reference:
     def pack(self, convolution, weight, packing):
         return convolution.canonical(weight)
 
-    def task(self, geometry, layout, threads):
+    def task(self, geometry, layout, threads, once=False):
         return Task(geometry, layout)
 
 

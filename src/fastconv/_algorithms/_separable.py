@@ -113,7 +113,7 @@ class Separable:
             for group, terms in product(range(convolution.groups), [range(packing)])
         ]
 
-    def task(self, geometry, layout, threads):
+    def task(self, geometry, layout, threads, once=False):
         return Task(geometry, layout, threads)
 
 

@@ -2,7 +2,8 @@
 
 ``direct`` has tiles for few channels, whose vectors run along the rows of the image or along the channels: no operand
 is copied for each tap. ``im2col`` (implicit GEMM) has the tiles for many channels; it packs the pixels of a tile into a
-panel, flattened across rows, or reads them shifted where that is cheaper. Both give the same bits.
+panel, flattened across rows, or reads them where that is cheaper: shifted, or each one's channels. Both give the same
+bits.
 """
 
 from functools import partial
@@ -15,7 +16,7 @@ from .._layout import Layout
 from .._threads import SERIAL
 from ._jobs import Tables, job
 from ._lines import lines
-from ._tiling import SECONDS, Shape, cheapest
+from ._tiling import SECONDS, Shape, chain_weights, cheapest, packs_itself
 
 PACK_WEIGHT = 1.0  # packing one weight, in the unit of `_tiling`
 
@@ -35,18 +36,22 @@ class Tiled:
         return prod(geometry.convolution.weight_shape) * PACK_WEIGHT * SECONDS
 
     def pack(self, convolution, weight, packing):
-        groups, width, dtype = packing
+        groups, width, dtype, *later = packing
         weight = convolution.canonical(weight)
         if groups != len(weight):  # one output channel of each group: groups are taken for channels
             weight = weight.swapaxes(0, 1)
-        return _driver.Packed(_isa.forward.PACK[dtype], weight, width)
+        return _driver.Packed(_isa.forward.PACK[dtype], weight, width, *later)
 
-    def task(self, geometry, layout, threads):
+    def task(self, geometry, layout, threads, once=False):
         shape, tiling = shared(shape_of(geometry, layout, threads), partial(cheapest, algorithm=self.name))
         shape = shape.seen_as(tiling.kind)
         tables = Tables()
         fields, elements = job(geometry, layout, shape, tiling, tables)
-        packing = shape.groups, tiling.channel_tile, shape.dtype
+        later = once and packs_itself(shape, tiling)
+        packing = shape.groups, tiling.channel_tile, shape.dtype, later
+        if later:
+            fields["weights_at"] = elements
+            elements += chain_weights(shape, tiling)
         return task_of(_isa.forward.FORWARD, geometry, shape.threads, fields, elements, tables, packing, tiling.name)
 
 

@@ -4,7 +4,7 @@ from math import ceil
 from typing import NamedTuple
 
 from .. import _isa
-from ._lines import balanced
+from ._lines import balanced, reads_one_position
 
 LOADED = 4  # rows of multiply-adds that loading the other side of a tile is worth
 SPLIT = 3  # loads of aligned vectors that one across two cache lines is worth
@@ -57,8 +57,7 @@ def _both_roles(shape, block):
 
 def _pointwise_sizes(shape, block):
     """As many pixels of one row as the registers hold."""
-    inside = all(line.before == 0 and line.read <= line.size for line in shape.lines)
-    if not (shape.taps == 1 and inside and shape.x_c == 1):
+    if not (reads_one_position(shape.lines) and shape.x_c == 1):
         return []
     return [Size(False, balanced(block[2], _isa.forward.TILE_ROWS), 2 * _isa.forward.LANES[shape.dtype])]
 

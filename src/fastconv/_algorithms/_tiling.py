@@ -22,6 +22,7 @@ BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stag
 
 # Costs beside the multiply-adds, in the same unit, counted on an AVX-512 core
 LATENCY = 8.0  # what a product of few sums takes: two multiply-adds begin in each of the four cycles that one takes
+POINTWISE = 1.0  # a product of a tile that goes to the channels of several pixels,
 SHIFTED = 1.0  # a product of a tile that reads its pixels where they lie, by tables,
 SHIFT_VECTOR = 1.0  # what a vector of pixels that is not aligned costs beside its multiply-adds
 MANY_ROWS = 4.0  # going to one of so many rows of pixels that the first-level cache does not keep them,
@@ -185,7 +186,7 @@ def workspace(shape, tiling, placed_row=0):
         staged=0 if tiling.kind.pointwise else _aligned(channels * stage.plane + below + slack),
         panel=min(tiles, _isa.forward.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
         # the last piece is read by whole vectors
-        sums=_aligned((1 if shape.chains == 1 else tiles * tiling.block_tiles) * tile + VECTOR),
+        sums=_aligned((1 if shape.chains == 1 or tiling.kind.pointwise else tiles * tiling.block_tiles) * tile + VECTOR),
     )
 
 
@@ -202,6 +203,22 @@ def panel_step(shape, tiling):
     """Elements from one packed panel to the next, with room for what whole vectors write behind it."""
     channels, taps, _ = shape.chunk
     return _aligned(channels * taps * tiling.panel_pitch + VECTOR)
+
+
+def packs_itself(shape, tiling):
+    """Whether blocks may pack their weights: each is the only one that multiplies by them, and they stay in cache."""
+    kind = tiling.kind
+    if kind.row_wise or kind.channelwise or shape.n > 1:
+        return False
+    alone = all(part >= line.out for line, part in zip(shape.lines, tiling.block, strict=True))
+    return alone and chain_weights(shape, tiling) * shape.itemsize <= WORKSPACE // 2
+
+
+def chain_weights(shape, tiling):
+    """Elements of a block's packed weights of one chain."""
+    channels, taps, _ = shape.chunk
+    products = shape.c if tiling.kind.pointwise else channels * taps
+    return _aligned(products * tiling.block_tiles * tiling.channel_tile)
 
 
 def _aligned(elements):
@@ -275,10 +292,10 @@ def _block_cost(shape, tiling):
 
 def _way(shape, tiling, vectors):
     """What it costs, for each product, to go to operands, and to pixels that are read where they lie."""
-    if tiling.kind.row_wise or tiling.kind.channelwise:
+    if tiling.kind.row_wise or tiling.kind.channelwise or tiling.kind.packed:
         return 0
-    if tiling.kind.packed or tiling.kind.pointwise:
-        return 0
+    if tiling.kind.pointwise:
+        return POINTWISE
     shift = SHIFTED + (SHIFT_VECTOR * vectors if tiling.lanes_are_pixels else 0)
     d, h, _ = shape.lines
     rows = shape.chunk.channels * d.kernel * h.kernel * len(tiling.stage(shape.lines).w.counts)
@@ -330,7 +347,7 @@ def _store_cost(shape, tiling, stage, width):
 
 
 def in_place(shape, tiling):
-    """Whether blocks away from the borders may read the input where it is."""
+    """Whether blocks away from the borders, if there are any, may read the input where it is."""
     if tiling.kind.pointwise:
         return True
     d, h, w = shape.lines

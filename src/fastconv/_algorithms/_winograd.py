@@ -126,7 +126,7 @@ class Winograd:
         packed.transform(_isa.forward.TRANSFORM[packing[-1]], convolution.canonical(weight), [f.matrix for f in forms])
         return packed
 
-    def task(self, geometry, layout, threads):
+    def task(self, geometry, layout, threads, once=False):
         # of contiguous arrays: strides must not change bits
         contiguous, cut = shared(_shape(geometry, contiguous_layout(geometry), threads), best)
         shape = _shape(geometry, layout, contiguous.threads)

@@ -1,8 +1,8 @@
 """One block of the forward pass: stage, pack, multiply, finish.
 
 The products of an output are summed in the order of the weight's memory (channel, d, h, w), in chains of at most 128
-that are added in order: `im2col` (packed panels) and `direct` (rows read where they are), either role of the tile, any
-blocking give the same bits.
+that are added in order: all kinds of tile, packed or read where things are, either role of it, any blocking give the
+same bits.
 """
 
 
@@ -83,12 +83,30 @@ cdef void convolve_block(const Job* job, const Block* block, real* workspace, ve
             chain.length = channels * length
             chain.first = chain.product == 0
             chain.last = chain.product + chain.length == job.c * job.taps
+            find_weights(job, block, &chain, workspace, sums)
             if job.band:
                 bands(job, block, &chain, base, <const real*> workspace, sums)
             else:
                 tiles(job, block, &chain, &coming, base, workspace + job.panel_at, sums)
             tap += length
         channel += channels
+
+
+cdef inline void find_weights(
+    const Job* job, const Block* block, Chain* chain, real* workspace, vector* as_vectors
+) noexcept nogil:
+    """What the block's channel tiles have for a chain: among the packed weights, or packed for it now."""
+    cdef int64_t place = block.group * job.channel_tiles + block.tile
+    chain.skips = job.skips
+    if job.unpacked:
+        chain.weight = <uintptr_t> (workspace + job.weights_at)
+        chain.weight_step = chain.length * job.channel_tile
+        pack_chain(<const Packing*> job.weight, block, chain, workspace + job.weights_at, as_vectors)
+        if job.skips:
+            chain.skips = all_finite(workspace + job.weights_at, block.tiles * chain.weight_step, as_vectors)
+    else:
+        chain.weight = job.weight + (place * job.c * job.taps + chain.product) * job.channel_tile * sizeof(real)
+        chain.weight_step = job.c * job.taps * job.channel_tile
 
 
 cdef inline int64_t chain_taps(const Job* job, int64_t tap) noexcept nogil:

@@ -15,7 +15,8 @@ cdef struct Sums:
     int64_t c               # input channels
     int64_t g_o             # from one output channel to the next
     int64_t g_row           # from one row of the gradient to the next
-    int64_t x_c             # 0: turned round already
+    int64_t x_c
+    bint turned             # the input's channels lie side by side already
     int64_t x_row
     int64_t x_plane         # staged elements of a channel; 0: read in place
     const int64_t* x_at     # operand of each (channel, tap) for the first position
@@ -67,6 +68,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
         block.n = rest
 
         x = <const real*> job.x + block.n * job.x_n + (group * job.c + c) * job.x_c
+        task.turned = False
         if job.in_place and lies_inside(job, &block, job.tile_lanes):
             task.x_at = <const int64_t*> job.placed_rows
             task.x_c = job.x_c
@@ -80,7 +82,7 @@ cdef void grad_weight(const Job* job, int64_t item, real* workspace, vector* sum
             task.x_row = job.row
             if job.row_tiles and job.x_c == 1:
                 stage_columns[real, vector](job, &block, x, task.c, workspace + job.columns_at, sums)
-                task.x_c = 0
+                task.turned = True
             else:
                 stage(job, &block, x, task.c, <vector*> workspace)
             x = workspace

@@ -2,7 +2,8 @@
 
 The register tile of the forward pass adds them up: its vectors run along output channels, its rows along input channels
 and the neighbouring columns of the kernel, and the products of a chain are positions. For that both operands are turned
-round, so that the channels of a position lie side by side:
+round, so that the channels of a position lie side by side. (Where input and gradient have changed places, so have input
+and output channels in all of this.)
 
     x_columns[position, c], g_columns[tile of output channels, position, o]
 
@@ -24,9 +25,9 @@ cdef void outer_products(
     cdef int64_t steps[CHAIN]
     cdef int64_t operand_rows[CHAIN]
     cdef Work work
-    if task.x_plane and task.x_c:
+    if task.x_plane and not task.turned:
         transpose[real, vector](x, task.x_c, task.c, task.x_plane, columns, job.pitch, sums)
-    elif task.x_c:  # read in place: rows of it
+    elif not task.turned:  # read in place: rows of it
         for h in range(rows):
             transpose[real, vector](
                 x + h * task.x_row, task.x_c, task.c, block.count[2], columns + h * job.row * job.pitch, job.pitch, sums

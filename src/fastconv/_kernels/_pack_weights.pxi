@@ -59,6 +59,33 @@ cdef inline void pack_products(
         o += packing.width
 
 
+cdef void pack_chain(
+    const Packing* packing, const Block* block, const Chain* chain, real* packed, vector* as_vectors
+) noexcept nogil:
+    """The products of a chain, for the channel tiles of a block: (tiles, products, channels of a tile)."""
+    cdef int64_t length = packing.size[3]
+    cdef int64_t some = NEAR_PRODUCTS if packing.stride[3] * packing.stride[3] == 1 else FAR_PRODUCTS
+    cdef int64_t done = 0, run, first, count, o, t
+    cdef const real* weight
+    o = (block.tile + block.tiles) * packing.width
+    if o > packing.channels:  # the last tile is filled up with zeros
+        t = (block.tiles - 1) * chain.weight_step
+        memset(packed + t, 0, chain.weight_step * sizeof(real))
+    while done < chain.length:
+        run = (chain.product + done) // length
+        first = chain.product + done - run * length
+        count = bounded(bounded(length - first, 0, chain.length - done), 0, some)
+        weight = <const real*> packing.weight + block.group * packing.group_stride
+        weight += place_of(packing, run) + first * packing.stride[3]
+        for t in range(block.tiles):
+            o = (block.tile + t) * packing.width
+            pack_run(
+                packing, weight + o * packing.channel_stride, bounded(packing.channels - o, 0, packing.width), count,
+                packed + t * chain.weight_step + done * packing.width, as_vectors,
+            )
+        done += count
+
+
 cdef inline int64_t place_of(const Packing* packing, int64_t run) noexcept nogil:
     cdef int64_t c = digit(&run, packing.size[2])
     cdef int64_t b = digit(&run, packing.size[1])

@@ -3,8 +3,9 @@
     target[i, :] = sums[i, :] + sum over k of factors[steps[k] + i] * operands[rows[k] + (0 .. lanes)]
 
 Either side may be the weights; the pixels are packed, or where they lie. Where both sides are packed there are no
-tables: steps[k] = k * factor_step, rows[k] = k * lanes.
-The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place, and
+tables: steps[k] = k * factor_step, rows[k] = k * lanes. Nor are there for the channels of pixels that lie side by side:
+row i takes factors[i * factor_step + k].
+The products may be several chains: each one's sums are added to those of the chains before it. The rows of the sums lie `step` elements apart, those of the target `target_step`; both may be the same place, and
 are where the products are more than one chain.
 
 Meanwhile the cache takes in what comes next, AHEAD bytes for each product: from `ahead` on.
@@ -26,11 +27,14 @@ cdef struct Chain:
     bint first
     bint last
     bint exact              # behind the block, nothing may be read
+    uintptr_t weight        # what the block's first channel tile has for it,
+    int64_t weight_step     # and elements from there to the next tile's
+    bint skips              # products with padding may be left out
 
 
 cdef struct Work:
     # What a tile is made of, beside the operands
-    const int64_t* steps    # NULL where both sides are packed
+    const int64_t* steps    # NULL where there are no tables
     int64_t factor_step
     bint in_rows            # each row's factors lie side by side, and factor_step apart from the next row's
     const int64_t* rows
@@ -95,7 +99,7 @@ cdef inline void add_to_tile(
 cdef inline void tile_of(
     int m, int vectors, Factors place, const Work* work, const real* factors, const real* operands, vector* target
 ) noexcept nogil:
-    """Chain after chain: one in a call, but gcc keeps the whole tile in registers only inside of a loop."""
+    """Chain after chain; gcc keeps the whole tile in registers only inside of a loop, even if there is but one."""
     cdef vector total[ROWS][STRIP1]
     cdef const real* sums = <const real*> work.sums
     cdef const char* ahead = <const char*> work.ahead

@@ -1,6 +1,8 @@
-"""Tiles of pixels × channels over a block, to which one chain of products is added.
+"""Tiles of pixels × channels over a block, to which one chain of products is added; or all, where nothing is packed for
+each of them.
 
-Pixels are packed into panels (`im2col`), or read where they lie, and run on from one image row into the next.
+Pixels are packed into panels (`im2col`), or read where they lie. They run on from one image row into the next, but for
+those whose channels are read one after the other.
 """
 
 
@@ -49,7 +51,7 @@ cdef void place(
 ) noexcept nogil:
     """The tile from a pixel on, of a block whose image rows are `row` pixels apart; it has `pixels` at most."""
     cdef Tile* tile = &panel.tile
-    cdef int64_t h, w, lane = 0
+    cdef int64_t h = 0, w = 0, lane = 0
     tile.image_rows = 1
     tile.pixel = pixel
     tile.pixels = pixels
@@ -59,18 +61,22 @@ cdef void place(
     tile.w = block.first[2]
     tile.wanted = job.tile_lanes
     tile.vectors = job.tile_lanes // lanes
-    panel.pixels = <uintptr_t> (base + pixel)
+    panel.chain = chain[0]
     if job.pointwise:  # as many as lie in one image row
         h = quotient(pixel, row)
         w = pixel - h * row
         tile.pixels = bounded(row - w, 0, pixels)
         panel.pixels = <uintptr_t> (base + h * chain.row + w * pixel_pitch(job))
-    panel.chain = chain[0]
-    panel.in_output = job.to_output and (job.pointwise or pixels == job.tile_lanes)
-    if panel.in_output:
-        panel.in_output = next_piece(tile, &lane, &h, &w) == tile.pixels or (
-            row == tile.width and job.axis[1].y == row * job.axis[2].y
-        )
+        panel.in_output = job.to_output
+        h += tile.h
+        w += tile.w
+    else:
+        panel.pixels = <uintptr_t> (base + pixel)
+        panel.in_output = job.to_output and pixels == job.tile_lanes
+        if panel.in_output:
+            panel.in_output = next_piece(tile, &lane, &h, &w) == job.tile_lanes or (
+                row == tile.width and job.axis[1].y == row * job.axis[2].y
+            )
     if panel.in_output:
         panel.output = block.first[0] * job.axis[0].y + h * job.axis[1].y + w * job.axis[2].y
 
@@ -88,16 +94,8 @@ cdef inline void expect_pixels(const Job* job, const real* start, int64_t pixels
     coming.at = 0
 
 
-cdef inline const real* weights_of(
-    const real* weight, const Job* job, const Block* block, const Chain* chain, int64_t tile
-) noexcept nogil:
-    """What a channel tile of the block has for a chain."""
-    cdef int64_t place = block.group * job.channel_tiles + block.tile + tile
-    return weight + (place * job.c * job.taps + chain.product) * job.channel_tile
-
-
 cdef inline void find_operands(const Job* job, Panel* panel) noexcept nogil:
-    """The tile's tables: none where both sides are packed."""
+    """The tile's tables; none where both sides are packed, or the channels of pixels side by side."""
     cdef const int64_t* pixels = panel.chain.rows
     cdef const int64_t* weights = panel.chain.weights
     if job.pointwise:
@@ -129,7 +127,7 @@ cdef void tiles(
         while count < PANELS and pixel < total:
             panel = &panels[count]
             place(job, block, whole, base, row, pixel, bounded(total - pixel, 0, job.pixel_tile), lanes, panel)
-            if job.skips:
+            if whole.skips:
                 skip_padding(job, block, whole, panel)
                 if job.packed:
                     pack(job, base, panel, 1, packed + count * job.panel_step, sums)
@@ -138,12 +136,12 @@ cdef void tiles(
             count += 1
         if job.pointwise and whole.first and row == total:
             expect_pixels(job, base + pixel * pixel_pitch(job), count * job.pixel_tile, coming)
-        if job.packed and not job.skips:
+        if job.packed and not whole.skips:
             pack(job, base, panels, count, packed, sums)
         # The weights of a tile stay in cache, and each row of the output is written for a while
         for t in range(block.tiles):
-            weight = weights_of(<const real*> job.weight, job, block, whole, t)
-            after = weights_of(<const real*> job.weight, job, block, whole, t + 1 if t + 1 < block.tiles else 0)
+            weight = <const real*> whole.weight + t * whole.weight_step
+            after = weight + whole.weight_step if t + 1 < block.tiles else <const real*> whole.weight
             multiply(job, block, whole, panels, count, block.tile + t, weight, <const char*> after, coming, kept, sums)
             sums += count * kept
 
@@ -152,7 +150,7 @@ cdef inline void multiply(
     const Job* job, const Block* block, const Chain* whole, Panel* panels, int64_t count, int64_t channel_tile,
     const real* weight, const char* after, Coming* coming, int64_t kept, vector* sums,
 ) noexcept nogil:
-    """Add one chain to the tiles of one channel tile, and finish them after their last, which may store them in the
+    """Add the products to the tiles of one channel tile, and finish them after their last, which may store them in the
     output. `after`: the next tile's weights; `kept`: vectors of sums that a tile keeps from chain to chain."""
     cdef Panel* panel
     cdef Work work
