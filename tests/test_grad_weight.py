@@ -259,7 +259,7 @@ def test_every_tile(dtype):
 )
 @pytest.mark.parametrize("groups", [1, 3])
 def test_one_tap(groups, size, stride, data_format, dtype):
-    """Without padding, input and gradient may change places; where a result is made of several blocks and parts, too."""
+    """Without padding, input and gradient may change places, also where several blocks and parts are added up."""
     for channels, outs, padding in product((1, 5, 16, 33, 70), (1, 7, 32, 65), (0, 1)):
         x_shape = (2, groups * channels, *size)
         if data_format == "channels_last":

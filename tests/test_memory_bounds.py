@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from strategies import NUMPY_MODES, integers
 
 import fastconv
 from fastconv import _driver, _grad_weight, _isa
-from fastconv._algorithms import _cuts, _fft, _winograd
+from fastconv._algorithms import _cuts, _fft, _tiled, _tiling, _winograd
 from fastconv._algorithms._lines import lines
 from fastconv._algorithms._reference import grad_weight as reference
 from fastconv._algorithms._tiles import PACKED, POINTWISE, TILES
@@ -194,11 +195,23 @@ def pointwise(rng):
     return x, weight, fastconv.conv_output_shape(x, weight, **arguments), arguments
 
 
-def check_pointwise(seed):
-    """im2col by pointwise tiles wherever there are any, in this process."""
-    others = PACKED._replace(sizes=lambda *of: [] if POINTWISE.sizes(*of) else PACKED.sizes(*of))
-    TILES["im2col"] = (POINTWISE, others)
-    check(seed, pointwise)
+def check_pointwise(seeds):
+    """im2col by pointwise tiles wherever there are any, in this process: in one block of one thread, and in many."""
+    met = []
+
+    def others(shape, block):
+        met.append(POINTWISE.sizes(shape, block))
+        return [] if met[-1] else PACKED.sizes(shape, block)
+
+    TILES["im2col"] = (POINTWISE, PACKED._replace(sizes=others))
+    for seed in seeds:
+        with pytest.MonkeyPatch.context() as patch:
+            if seed % 2:
+                patch.setattr(_tiling, "PIXELS", (8, 16))
+                patch.setattr(_tiled, "SERIAL", 0)
+            _tiling.cheapest.cache_clear()
+            check(seed, pointwise)
+    assert sum(map(bool, met)) > len(met) / 3
 
 
 class Guarded:
@@ -317,15 +330,18 @@ def check_workspaces(seeds):
     with fastconv.num_threads(1):
         for seed in seeds:
             rng = np.random.default_rng(seed)
-            x, weight, _, arguments = geometry(rng)
+            x, weight, _, arguments = (geometry, unpadded, pointwise)[seed % 3](rng)
             weight = rng.standard_normal(weight).astype(("float32", "float64")[rng.integers(2)])
             for algorithm in ("direct", "im2col"):
-                plan = fastconv.plan(weight, **arguments, algorithm=algorithm)
-                explanation = plan.explain(x)
-                calls.append((explanation.workspace_bytes, seed, explanation.kernel, plan, x, weight.dtype))
-        for *name, plan, x, dtype in sorted(calls, key=lambda call: call[0]):
+                own = arguments | {"algorithm": algorithm}
+                plan = fastconv.plan(weight, **own)
+                function = partial(fastconv.conv, weight=weight, **own)  # which may pack weights to its workspace
+                of_function = fastconv.explain(x, weight.shape, **own, dtype=weight.dtype)
+                for explanation, call in ((plan.explain(x), plan), (of_function, function)):
+                    calls.append((explanation.workspace_bytes, seed, explanation.kernel, call, x, weight.dtype))
+        for *name, call, x, dtype in sorted(calls, key=lambda call: call[0]):
             print(*name, flush=True)
-            plan(np.ones(x, dtype))
+            call(np.ones(x, dtype))
 
 
 def check_workspaces_of_grad_weight(seeds):
@@ -367,7 +383,7 @@ def test_unpadded_arrays_that_end_at_a_page(level):
 
 @pytest.mark.parametrize("level", _isa.available)
 def test_pixels_that_end_at_a_page(level):
-    in_a_process("[bounds.check_pointwise(seed) for seed in range(150)]", FASTCONV_ISA=level)
+    in_a_process("bounds.check_pointwise(range(150))", FASTCONV_ISA=level)
 
 
 @pytest.mark.parametrize("level", _isa.available)

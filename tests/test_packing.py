@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from fastconv._recent import Recent
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import integers
 
 import fastconv
+from fastconv import _call
+from fastconv._algorithms import _tiled
+from fastconv._cache import Bounded
 
 ORDERS = {  # how (out_channels, in_channels, height, width) lie in memory
     "contiguous": lambda weight: weight,
@@ -48,3 +52,33 @@ def test_what_is_not_finite_is_found_anywhere(groups, order, data):
         expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
         got = fastconv.conv2d(x, ORDERS[order](weight), **arguments, algorithm="im2col")
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 70)])
+def test_blocks_that_pack_for_themselves(kernel, groups, order, dtype, threads, monkeypatch):
+    """Functions on small maps, whose weights are multiplied once: the bits of a plan, which packs them beforehand."""
+    decisions = []
+
+    def packs_itself(*of, decide=_tiled.packs_itself):
+        decisions.append(decide(*of))
+        return decisions[-1]
+
+    monkeypatch.setattr(_tiled, "packs_itself", packs_itself)
+    monkeypatch.setattr(_call, "_KEPT", Bounded(4))
+    monkeypatch.setattr(_call, "_RECENT", {kind: Recent(4) for kind in _call._RECENT})
+    shape = (groups * 45, 150, *kernel)
+    x = np.random.default_rng(0).standard_normal((groups * 150, 7, kernel[1] + 3)).astype(dtype)
+    weight = ORDERS[order](np.random.default_rng(1).standard_normal(shape).astype(dtype))
+    arguments = {"groups": groups, "padding": (1, 0), "algorithm": "im2col"}
+    with fastconv.num_threads(threads):
+        expected = fastconv.plan(weight, **arguments)(x)
+        for _ in range(2):  # the long way, and the short one of a call like it
+            np.testing.assert_array_equal(fastconv.conv2d(x, weight, **arguments), expected)
+            weight = -weight  # contiguous then, in its own order
+            expected = -expected
+    assert decisions
+    assert all(decisions) or threads > 1  # which may cut the map

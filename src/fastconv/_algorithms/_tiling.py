@@ -182,11 +182,12 @@ def workspace(shape, tiling, placed_row=0):
     slack = 4 * tiling.tile_lanes  # whole vectors are read and written behind the last pixel,
     below = tiling.image_rows * stage.row if tiling.kind.row_wise else 0  # and whole tiles below the last row
     tiles = tiling.kind.count(tiling, max(stage.row, placed_row))
+    at_once = shape.chains == 1 or tiling.kind.pointwise  # no sums are kept from chain to chain
     return Workspace(
         staged=0 if tiling.kind.pointwise else _aligned(channels * stage.plane + below + slack),
         panel=min(tiles, _isa.forward.MOST_PANELS) * panel_step(shape, tiling) if tiling.kind.packed else 0,
         # the last piece is read by whole vectors
-        sums=_aligned((1 if shape.chains == 1 or tiling.kind.pointwise else tiles * tiling.block_tiles) * tile + VECTOR),
+        sums=_aligned((1 if at_once else tiles * tiling.block_tiles) * tile + VECTOR),
     )
 
 
