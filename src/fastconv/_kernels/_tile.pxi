@@ -5,9 +5,8 @@
 Either side may be the weights; the pixels are packed, or where they lie. Where both sides are packed there are no
 tables: steps[k] = k * factor_step, rows[k] = k * lanes. Nor are there for the channels of pixels that lie side by side:
 row i takes factors[i * factor_step + k].
-The products may be several chains: each one's sums are added to those of the one before. The rows of the sums lie
-`step` elements apart, those of the target `target_step`; both may be the same place, and are where the products are more
-than one chain.
+The products may be several chains: each one's sums are added to those of the ones before. Rows of the sums lie `step`
+elements apart, those of the target `target_step`; both may be the same place, and are where there are several chains.
 
 Meanwhile the cache takes in what comes next, AHEAD bytes for each product: from `ahead` on.
 
