@@ -58,8 +58,8 @@ def test_what_is_not_finite_is_found_anywhere(groups, order, data):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 70)])
-def test_blocks_that_pack_for_themselves(kernel, groups, order, dtype, threads, monkeypatch):
+@pytest.mark.parametrize("kernel, flip", [((1, 1), False), ((3, 3), False), ((3, 2), True), ((2, 70), False)])
+def test_blocks_that_pack_for_themselves(kernel, flip, groups, order, dtype, threads, monkeypatch):
     """Functions on small maps, whose weights are multiplied once: the bits of a plan, which packs them beforehand."""
     decisions = []
 
@@ -73,12 +73,14 @@ def test_blocks_that_pack_for_themselves(kernel, groups, order, dtype, threads, 
     shape = (groups * 45, 150, *kernel)
     x = np.random.default_rng(0).standard_normal((groups * 150, 7, kernel[1] + 3)).astype(dtype)
     weight = ORDERS[order](np.random.default_rng(1).standard_normal(shape).astype(dtype))
-    arguments = {"groups": groups, "padding": (1, 0), "algorithm": "im2col"}
+    arguments = {"groups": groups, "padding": (1, 0), "flip_kernel": flip, "algorithm": "im2col"}
     with fastconv.num_threads(threads):
         expected = fastconv.plan(weight, **arguments)(x)
         for _ in range(2):  # the long way, and the short one of a call like it
             np.testing.assert_array_equal(fastconv.conv2d(x, weight, **arguments), expected)
             weight = -weight  # contiguous then, in its own order
             expected = -expected
+        back = fastconv.conv_transpose2d(expected, weight, **arguments)  # whose products lie far apart
+        np.testing.assert_array_equal(back, fastconv.plan(weight, **arguments, transposed=True)(expected))
     assert decisions
     assert all(decisions) or threads > 1  # which may cut the map

@@ -96,7 +96,7 @@ def empty(tuple shape, dtype):
 
 
 cdef class Packer:
-    """Packs arrays of weights that all lie like the first one, and holds nothing of their values."""
+    """Packs arrays of weights that all lie like the first one, or has tasks do it; holds nothing of their values."""
 
     cdef pack_function function
     cdef Packing packing  # with the offset of the weights in their array, but no addresses
@@ -190,7 +190,8 @@ cdef void transform_part(
 
 
 cdef class Packed:
-    """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros.
+    """Weights as a task wants them: (groups, tiles, products, channels of a tile), the last tile filled up with zeros;
+    or, `later`, only where they lie.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ cdef class Packed:
     width : int
         Channels of a tile.
     later : bool, optional
-        Whether nothing is packed yet: each task packs what it needs, while the array lives and does not change.
+        Whether nothing is packed yet: each task packs what it needs. The caller keeps the array, as it is, until then.
     """
 
     cdef Packer packer
@@ -212,7 +213,7 @@ cdef class Packed:
     cdef Packing packing  # which that is the address of, where tasks pack what they need
     cdef uintptr_t transformed
     cdef int64_t plane
-    cdef bint finite  # whether they all are: then their products with zeros may be left out
+    cdef bint finite  # whether they all are, or that is not known yet: if so, products with zeros may be left out
 
     def __init__(self, uintptr_t function, ndarray weight, int64_t width, bint later=False):
         cdef Packer packer = Packer()

@@ -20,7 +20,8 @@ class Explanation:
     flops : int
         Two for each multiply-add of the direct sum.
     workspace_bytes : int
-        Working memory, beyond the arrays and the packed weights.
+        Working memory of a thread, beyond the arrays and the packed weights; of functions on small maps, those that a
+        block packs for itself are in it.
 
     Examples
     --------

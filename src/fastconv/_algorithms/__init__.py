@@ -7,8 +7,9 @@ one declines nothing and is never the cheapest while another accepts. An entry h
 - ``declines(geometry)``: why it cannot, or None;
 - ``cost(geometry)``: estimated seconds of one thread, and ``packing_cost(geometry)``: those of packing the weights;
 - ``pack(convolution, weight, packing)``: the weights in the order in which ``task.packing`` wants them;
-- ``task(geometry, layout, threads)``: everything prepared but the pointers, with ``packing`` (hashable), ``kernel`` (a
-  name), ``workspace_bytes`` and ``run(x, packed, bias, add, out)``, which any number of threads may call at once.
+- ``task(geometry, layout, threads, once)``: everything prepared but the pointers, with ``packing`` (hashable),
+  ``kernel`` (a name), ``workspace_bytes`` and ``run(x, packed, bias, add, out)``, which any number of threads may call
+  at once. ``once``: weights are packed for one call, so that the task may do it.
 """
 
 from .._errors import one_of

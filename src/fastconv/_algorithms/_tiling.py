@@ -207,7 +207,8 @@ def panel_step(shape, tiling):
 
 
 def packs_itself(shape, tiling):
-    """Whether blocks may pack their weights: each is the only one that multiplies by them, and they stay in cache."""
+    """Whether blocks may pack their weights: each is the only one that multiplies by them in one run of the task, and
+    they stay in cache."""
     kind = tiling.kind
     if kind.row_wise or kind.channelwise or shape.n > 1:
         return False
@@ -216,7 +217,7 @@ def packs_itself(shape, tiling):
 
 
 def chain_weights(shape, tiling):
-    """Elements of a block's packed weights of one chain."""
+    """Elements of a block's packed weights of one chain; of all, where a tile adds them at once."""
     channels, taps, _ = shape.chunk
     products = shape.c if tiling.kind.pointwise else channels * taps
     return _aligned(products * tiling.block_tiles * tiling.channel_tile)

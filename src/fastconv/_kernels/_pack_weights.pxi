@@ -62,7 +62,7 @@ cdef inline void pack_products(
 cdef void pack_chain(
     const Packing* packing, const Block* block, const Chain* chain, real* packed, vector* as_vectors
 ) noexcept nogil:
-    """The products of a chain, for the channel tiles of a block: (tiles, products, channels of a tile)."""
+    """The products of a chain, or of several, for a block's channel tiles: (tiles, products, channels of a tile)."""
     cdef int64_t length = packing.size[3]
     cdef int64_t some = NEAR_PRODUCTS if packing.stride[3] * packing.stride[3] == 1 else FAR_PRODUCTS
     cdef int64_t done = 0, run, first, count, o, t
