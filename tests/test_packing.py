@@ -82,5 +82,5 @@ def test_blocks_that_pack_for_themselves(kernel, flip, groups, order, dtype, thr
             expected = -expected
         back = fastconv.conv_transpose2d(expected, weight, **arguments)  # whose products lie far apart
         np.testing.assert_array_equal(back, fastconv.plan(weight, **arguments, transposed=True)(expected))
-    assert decisions
-    assert all(decisions) or threads > 1  # which may cut the map
+    assert decisions[0] or threads > 1  # which may cut the map
+    assert any(decisions)
