@@ -1,8 +1,6 @@
 """grad_weight of the kernels: all of its forms at every edge of theirs, whatever the cut of the work."""
 
-import signal
 import threading
-import time
 import tracemalloc
 from contextlib import contextmanager
 from itertools import product
@@ -496,40 +494,3 @@ def test_tables_of_large_paddings_are_not_kept():
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 10 * 8 * 400_000
-
-
-def longest_wait(call):
-    """The longest time in which no signal would have been looked for, as a part of all the time."""
-    seen = []
-    earlier = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.perf_counter()))
-    signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
-    try:
-        seen.append(time.perf_counter())
-        call()
-        seen.append(time.perf_counter())
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, earlier)
-    return np.diff(seen).max() / (seen[-1] - seen[0])
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
-@pytest.mark.parametrize("form", FORMS)
-def test_signals_are_looked_for(form):
-    x, grad_output = (np.broadcast_to(np.float32(1), (64, 4, 256, size)) for size in (262, 256))
-    weight_shape = (4, 4, 1, 7)
-    with cut(form, ITEM_FLOPS=1_000_000) as made:
-        grad_weight(grad_output, x, weight_shape)
-        assert made[0][1].rounds > 50
-        # the machine may be busy with other things
-        assert min(longest_wait(lambda: grad_weight(grad_output, x, weight_shape)) for _ in range(5)) < 1 / 2
-    assert _cuts.ITEM_FLOPS <= 2_000_000_000
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
-def test_signals_are_looked_for_between_the_phases_of_a_stride():
-    plan = fastconv.plan(np.ones((256, 64, 16, 16), "float32"), transposed=True, stride=8)
-    x = np.broadcast_to(np.float32(1), (1, 256, 40, 40))
-    with fastconv.num_threads(1):
-        plan(x)
-        assert min(longest_wait(lambda: plan(x)) for _ in range(5)) < 1 / 2
