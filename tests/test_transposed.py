@@ -160,6 +160,41 @@ def test_what_no_phase_reaches_is_bias(activation, untied, data_format, algorith
     np.testing.assert_allclose(y, np.moveaxis(function(sums + add), *to), rtol=1e-6)
 
 
+@pytest.mark.parametrize("algorithm", DIRECT_SUMS)
+@given(st.data(), st.integers(1, 7), st.integers(1, 5), st.integers(1, 2), st.integers(0, 3), st.booleans())
+def test_one_channel_is_as_one_of_two(algorithm, data, taps, stride, dilation, crop, last):
+    """Phases of one channel are computed together where they read the same, those of two channels never are."""
+    size = data.draw(st.integers(1, 9))
+    arguments = {"stride": (2, stride), "dilation": (1, dilation), "data_format": "channels_first"}
+    full = (size - 1) * stride + (taps - 1) * dilation + 1
+    arguments["padding"] = (0, (min(crop, full // 2), data.draw(st.integers(0, min(3, full // 2)))))
+    x = integers((2, 3, 3, size), "float32", 0)
+    weight = integers((3, 2, 3, taps), "float32", 1)
+    shape = fastconv.conv_transpose_output_shape(x.shape, weight.shape, **arguments)
+    bias = integers((2, *shape[2:]) if data.draw(st.booleans()) else (2,), "float32", 2)
+    add = integers(shape, "float32", 3)
+    expected = fastconv.plan(weight, bias, **arguments, transposed=True)(x, add=add)[:, :1]
+    arguments |= {"flip_kernel": data.draw(st.booleans()), "algorithm": algorithm}
+    one = weight[:, :1, ::-1, ::-1] if arguments["flip_kernel"] else weight[:, :1]
+    if last:
+        arguments["data_format"] = "channels_last"
+        x, add, expected = (np.moveaxis(array, 1, -1) for array in (x, add, expected))
+        add = add[..., :1]
+    else:
+        add = add[:, :1]
+    out = data.draw(relaid(np.full_like(expected, np.nan)))
+    fastconv.plan(one, bias[:1], **arguments, transposed=True)(x, add=data.draw(relaid(add)), out=out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(("taps", "crop", "together"), [(10, 0, [5]), (10, 2, [2, 1, 2]), (7, 0, [2, 3]), (3, 0, [3])])
+def test_which_phases_are_computed_together(taps, crop, together):
+    """Those of as many taps and positions that read the same elements."""
+    tasks = fastconv.plan(np.ones((4, 1, taps)), stride=5, padding=crop, transposed=True).tasks
+    channels = [phase.geometry.convolution.out_channels for phase in tasks.geometry((4, 20)).phases]
+    assert channels == together
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 3, 8, 8)])
 def test_empty_batches(shape):
     x, weight = np.ones(shape, "float32"), np.ones((3, 4, 3, 3), "float32")

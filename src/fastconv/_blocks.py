@@ -32,8 +32,8 @@ def convert(plan, x, add, out):
     elif isinstance(geometry, Phases):
         plan.fill_between(geometry, add, out)
         for phase in geometry.phases:
-            source, target = (..., *phase.source), (..., *phase.target)
-            convert(plan.phase(phase, geometry), x[source], None if add is None else add[target], out[target])
+            residual = None if add is None else phase.part(add)
+            convert(plan.phase(phase, geometry), x[(..., *phase.source)], residual, phase.part(out))
     else:
         _image(plan, geometry, x, add, out)
 

@@ -5,14 +5,18 @@ s, and there element ``(p - k * d) / s`` of grad_output. Positions that are equa
 every ``s / gcd(s, d)``-th one, at elements that are ``d / gcd(s, d)`` apart. So a phase is a forward convolution of
 stride 1, with these taps from the last to the first and the two axes of channels exchanged; its input is grad_output,
 cut or padded with zeros, and its output is every s-th element of grad_input. Each axis has its own phases.
+
+Where grad_input has one channel, phases that lie side by side in its rows and read the same elements are one convolution
+with a channel for each of them.
 """
 
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import groupby, product
 from math import gcd
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from . import _driver
 from ._geometry import CHANNELS_LAST, Convolution, Geometry
@@ -40,22 +44,55 @@ class GradInput:
 
 
 class Phase(NamedTuple):
-    """The forward convolution of one phase, and where it finds its arrays."""
+    """The forward convolution of one phase, or of several as its channels, and where it finds its arrays."""
 
     geometry: Geometry
+    neighbours: int  # phases that it computes, from the one that the indices are of to the right
     taps: tuple  # index of the canonical weight
     source: tuple  # index of grad_output,
     target: tuple  # of grad_input
     bias: tuple  # and of its bias
 
     @property
-    def last_taps(self):
-        """What tells the phase from the others of its convolution, whatever the shapes."""
-        return tuple(along.start for along in self.taps[1:])
+    def key(self):
+        """What tells it from the others of its convolution, whatever the shapes."""
+        return self.neighbours, *(along.start for along in self.taps[1:])
 
     def weight(self, convolution, weight):
         """The weight of the phase, (groups, in, out, d, h, w), a view of that of the `convolution`."""
-        return convolution.canonical(weight)[self.taps].swapaxes(1, 2)
+        weight = convolution.canonical(weight)
+        if self.neighbours == 1:
+            return weight[self.taps].swapaxes(1, 2)
+        return np.moveaxis(sliding_window_view(weight[:, :, 0], self.neighbours, -1)[(*self.taps, slice(None))], -1, 1)
+
+    def part(self, array):
+        """Its part of grad_input, or of an array added to that: a view."""
+        part = array[(..., *self.target)]
+        if self.neighbours == 1:
+            return part
+        return as_strided(part, self.geometry.out_shape, self.part_strides(array.strides))
+
+    def part_strides(self, strides):
+        """The strides of `part`, of an array that has these."""
+        steps = list(_steps(strides, self.target))
+        if self.neighbours > 1:
+            _, channels, spatial = self.geometry.convolution.split(range(len(strides)))
+            steps[channels] = strides[spatial[-1]]
+        return tuple(steps)
+
+    def bias_part(self, bias):
+        """Its part of the bias: a view."""
+        part = bias[self.bias]
+        if self.neighbours == 1:
+            return part
+        return as_strided(part, self.geometry.convolution.bias_shape, self.bias_strides(bias.strides))
+
+    def bias_strides(self, strides):
+        """The strides of `bias_part`, of a bias that has these."""
+        steps = _steps(strides, self.bias)
+        if self.neighbours == 1:
+            return steps
+        return (strides[-1] if len(strides) > 1 else 0, *steps[1:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +112,7 @@ class Phases:
     def of(cls, convolution, forward):
         axes = [_along(forward, axis) for axis in range(3)]
         complete = all(
-            sum(len(range(size)[phase.target]) for phase in phases) == size
+            sum(phase.neighbours * _length(phase.target) for phase in phases) == size
             for phases, size in zip(axes, forward.size, strict=True)
         )
         phases = list(product(*axes))
@@ -125,8 +162,9 @@ class Phases:
 
 
 class _Along(NamedTuple):
-    """One phase along one axis."""
+    """One phase along one axis, or the first of several side by side."""
 
+    neighbours: int
     taps: slice  # last to first
     kernel: int  # their number
     dilation: int
@@ -154,6 +192,7 @@ def _along(forward, axis):
         if positions and source.start < source.stop:
             phases.append(
                 _Along(
+                    neighbours=1,
                     taps=slice(last, tap - 1 if tap else None, -period),
                     kernel=count,
                     dilation=step,
@@ -162,20 +201,32 @@ def _along(forward, axis):
                     target=slice(first, size, stride) if positions > 1 else slice(first, first + 1, 1),
                 )
             )
-    return phases
+    return _joined(phases) if axis == 2 and dilation == 1 and forward.groups == forward.c == 1 else phases
+
+
+def _joined(phases):
+    """One for those that differ only by neighbouring taps and targets."""
+
+    def common(numbered):
+        at, phase = numbered
+        starts = phase.taps.start - at, phase.target.start - at
+        return phase.kernel, phase.pads, phase.source, _length(phase.target), starts
+
+    runs = [[phase for _, phase in run] for _, run in groupby(enumerate(phases), common)]
+    return [run[0]._replace(neighbours=len(run)) for run in runs]
 
 
 def _phase(forward, bias_shape, phases, *along):
     """The `Phase` of an `_Along` for each axis."""
     convolution = forward.convolution
-    taps, kernel, dilation, pads, source, target = zip(*along, strict=True)
+    neighbours, taps, kernel, dilation, pads, source, target = zip(*along, strict=True)
     source, target = source[3 - convolution.rank :], target[3 - convolution.rank :]
     own = replace(
         convolution,
         in_channels=convolution.out_channels,
-        out_channels=convolution.in_channels,
-        weight_shape=(convolution.in_channels, forward.o, *kernel[3 - convolution.rank :]),
-        bias_shape=bias_shape and (bias_shape[0], *map(_length, target))[: len(bias_shape)],
+        out_channels=convolution.in_channels * neighbours[2],
+        weight_shape=(convolution.in_channels * neighbours[2], forward.o, *kernel[3 - convolution.rank :]),
+        bias_shape=bias_shape and (bias_shape[0] * neighbours[2], *map(_length, target))[: len(bias_shape)],
         kernel=kernel,
         stride=(1, 1, 1),
         dilation=dilation,
@@ -187,6 +238,7 @@ def _phase(forward, bias_shape, phases, *along):
     shape = own.join(forward.batch_shape, own.in_channels, tuple(map(_length, source)))
     return Phase(
         own.at(shape),
+        neighbours=neighbours[2],
         taps=(..., *taps),
         source=own.join((), slice(None), source),
         target=own.join((), slice(None), target),
@@ -211,12 +263,12 @@ class PreparedPhases(NamedTuple):
     def of(cls, geometry, x_strides, add_strides, out_strides, bias_strides, threads, outcomes):
         parts = []
         for phase in geometry.phases:
-            add, out = (steps and _steps(steps, phase.target) for steps in (add_strides, out_strides))
-            bias = bias_strides and _steps(bias_strides, phase.bias)
+            add, out = (strides and phase.part_strides(strides) for strides in (add_strides, out_strides))
+            bias = bias_strides and phase.bias_strides(bias_strides)
             parts.append(Prepared.of(phase.geometry, x_strides, add, out, bias, threads, outcomes))
         if None in parts:
             return None
-        packing = tuple((phase.last_taps, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))
+        packing = tuple((phase.key, part.packing) for phase, part in zip(geometry.phases, parts, strict=True))
         task = _Task(geometry, parts)
         if parts and all(isinstance(own, _driver.Task) for own in task.tasks):
             steps = x_strides, bias_strides, add_strides, out_strides
@@ -267,13 +319,12 @@ class _Task:
             self.together.run(x, packed, bias, add, out)
             return
         for task, phase, weight in zip(self.tasks, self.geometry.phases, packed, strict=True):
-            source, target = (..., *phase.source), (..., *phase.target)
             task.run(
-                x[source],
+                x[(..., *phase.source)],
                 weight,
-                None if bias is None else bias[phase.bias],
-                None if add is None else add[target],
-                out[target],
+                None if bias is None else phase.bias_part(bias),
+                None if add is None else phase.part(add),
+                phase.part(out),
             )
 
 

@@ -142,7 +142,7 @@ class Plan:
     def phase(self, phase, phases):
         """Of a transposed convolution: the forward convolution of one of its phases."""
         weight = phase.weight(phases.forward.convolution, self._weight)
-        bias = None if self._bias is None else np.ascontiguousarray(self._bias[phase.bias])
+        bias = None if self._bias is None else np.ascontiguousarray(phase.bias_part(self._bias))
         alone = replace(phase.geometry.convolution, phases=1)
         return Plan(Tasks(alone, self.tasks.outcomes), self._types, weight, bias)
 
