@@ -6,8 +6,8 @@ every ``s / gcd(s, d)``-th one, at elements that are ``d / gcd(s, d)`` apart. So
 stride 1, with these taps from the last to the first and the two axes of channels exchanged; its input is grad_output,
 cut or padded with zeros, and its output is every s-th element of grad_input. Each axis has its own phases.
 
-Where grad_input has one channel, phases that lie side by side in its rows and read the same elements are one convolution
-with a channel for each of them.
+Where grad_input has one channel, phases that lie side by side in its rows and read the same elements are one
+convolution with a channel for each of them.
 """
 
 from dataclasses import dataclass, replace
