@@ -17,7 +17,9 @@ from strategies import cases, gradients_witness, integers, relaid, witness
 import fastconv
 from fastconv import _grad_weight, _isa, gradients
 from fastconv._algorithms import _cuts
+from fastconv._algorithms._lines import lines
 from fastconv._algorithms._reference import grad_weight as reference
+from fastconv._algorithms._tiled import contiguous_layout
 from fastconv._cache import Bounded
 
 FORMS = ("dots", "outer products")  # for all geometries; "channelwise" is for depthwise ones
@@ -282,6 +284,32 @@ def test_one_channel_for_all(kernel, padding, dtype):
             with cut(form):
                 got = grad_weight(one_g, one_x, weight_shape, **arguments)
             np.testing.assert_array_equal(got, reference(geometry, one_x, one_g))
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "arguments"),
+    [
+        ((7, 7), (3, 3), {"padding": 1}),
+        ((21, 33), (3, 3), {"dilation": 12, "padding": 12}),
+        ((9, 20), (2, 5), {"dilation": (1, 7), "padding": (0, 14), "stride": (1, 2)}),
+        ((5, 19), (1, 4), {"dilation": (1, 9), "padding": ((0, 0), (27, 5)), "stride": (2, 3)}),
+        ((6, 3), (3, 2), {"dilation": (1, 40), "padding": (1, (1, 40))}),
+        ((300,), (3,), {"dilation": 90, "padding": 90}),
+        ((3, 4, 6), (3, 3, 3), {"padding": 1}),
+    ],
+    ids=str,
+)
+def test_columns_of_padding(size, kernel, arguments, data_format, dtype):
+    """Where a tap reads padding in some columns of a block, they are left out of its chains."""
+    channels = _isa.backward.LANES[dtype] + 3
+    x_shape = (2, channels, *size) if data_format == "channels_first" else (2, *size, channels)
+    given = dict(data_format=data_format) | arguments
+    weight_shape = 2 * channels, channels, *kernel
+    _, cut = check("outer products", x_shape, weight_shape, dtype, **given)
+    geometry = geometry_of(x_shape, weight_shape, dtype, **given)
+    assert _cuts.skips_columns(geometry, lines(geometry, contiguous_layout(geometry)), cut.rows)
 
 
 @pytest.mark.parametrize("dtype", BOUND)

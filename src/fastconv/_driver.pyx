@@ -264,7 +264,7 @@ cdef class Packed:
         weight : ndarray
             As before.
         matrices : pair of ndarray
-            float64 (points, taps), contiguous, for the axes h and w.
+            (points, taps), of the same type, contiguous, for the axes h and w.
         """
         cdef Packer packer = self.packer
         cdef Transform* transform = &packer.transform

@@ -10,7 +10,7 @@ from math import ceil, prod
 import numpy as np
 
 from . import _driver, _isa
-from ._algorithms._cuts import cheapest_cut, items, pitch_of
+from ._algorithms._cuts import cheapest_cut, items, pitch_of, skips_columns
 from ._algorithms._jobs import Tables, axes_fields, job_of, last_element
 from ._algorithms._lines import VECTOR, Stage, balanced, combined, lines, reads_one_position
 from ._algorithms._tiled import skips_padding
@@ -210,11 +210,13 @@ def _outer(geometry, layout, axes, cut, tables):
     fields |= dict(
         in_place=fields["in_place"] and prod(geometry.kernel) == 1,
         skips=skips_padding(geometry.convolution),
+        by_columns=skips_columns(geometry, axes, rows),
         chunk_taps=balanced(positions, _isa.backward.LONGEST_CHAIN),
         row_tiles=len(rows.sizes),
         tile_sizes=tables(rows.sizes),
         tile_factors=tables(rows.factors),
         tile_kernel_rows=tables(rows.kernel_rows),
+        tile_kernel_columns=tables(rows.kernel_columns),
         rows_kept=rows.kept,
         row_of=tables(rows.row_of),
         pitch=rows.pitch,

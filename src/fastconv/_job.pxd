@@ -104,7 +104,9 @@ cdef struct Job:
     int64_t row_tiles       # or tiles that sum outer products, each
     uintptr_t tile_sizes    # int64[row_tiles]: of so many rows
     uintptr_t tile_factors  # int64[row_tiles]: and this offset of the first one's factor
-    uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel
+    uintptr_t tile_kernel_rows  # int64[row_tiles]: and of this (d, h) of the kernel,
+    uintptr_t tile_kernel_columns  # int64[row_tiles]: and this w, or several: -1;
+    int64_t by_columns      # the positions of a chain go down the block's columns, and those of padding are left out
     int64_t rows_kept       # all together
     int64_t result_o        # strides of the result along output channels, 1 where input and gradient were exchanged,
     int64_t result_c        # and input channels
@@ -167,7 +169,7 @@ cdef struct Transform:
     int64_t last            # to before here
     int64_t points[2]       # along h and w
     int64_t taps[2]
-    uintptr_t matrix[2]     # double[points, taps]
+    uintptr_t matrix[2]     # real[points, taps]
     uintptr_t packed
     uintptr_t transformed
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from .. import _isa
 from ._lines import Stage, balanced
+from ._tiled import skips_padding
 from ._tiles import even_rows
+from ._tiling import live_taps
 
 # In float32, sums that are each rounded by half a unit 168 times may leave the bounds: a chain of 128 products, and
 FLUSH = 24  # chains that are added one after the other,
@@ -22,6 +24,7 @@ KEPT_BYTES = 1 << 18  # of sums that it keeps
 KEPT_VALUES = 1 << 19  # or of transformed ones
 PARTS_BYTES = 1 << 21  # of parts that are added up
 
+WORTH_SKIPPING = 0.96  # of the products, which then go down the columns: where more are left, rows are quicker
 OUTER_VECTORS = (4, 8, 16, 32)  # of output channels that an item may have
 MOST_TILES = 64  # of a block
 TRANSFORMS = {1: (1, 1), 3: (4, 6)}  # taps → positions of a tile, and points that it is transformed into
@@ -50,7 +53,8 @@ class Rows(NamedTuple):
 
     sizes: list
     factors: list  # where the first row's factor is, for the first position
-    kernel_rows: list  # which row of the kernel it belongs to, counted over its planes
+    kernel_rows: list  # which row of the kernel it belongs to, counted over its planes,
+    kernel_columns: list  # and which column; -1: several
     kept: int
     row_of: list  # for each (channel, tap): its row
     pitch: int
@@ -66,7 +70,7 @@ class Rows(NamedTuple):
                 runs[-1].append(tap)
             else:
                 runs.append([tap])
-        sizes, factors, kernel_rows, first_row, kept = [], [], [], {}, 0
+        sizes, factors, kernel_rows, kernel_columns, first_row, kept = [], [], [], [], {}, 0
         for run in runs:
             length = len(run) * channels
             first_row.update({tap: kept + at * channels for at, tap in enumerate(run)})
@@ -75,9 +79,10 @@ class Rows(NamedTuple):
                 sizes.append(min(size, length - first))
                 factors.append(offsets[run[0]] * pitch + first)
                 kernel_rows.append(run[0] // kernel_width)
+                kernel_columns.append(run[0] % kernel_width if len(run) == 1 else -1)
             kept += length
         row_of = [first_row[tap] + channel for channel in range(channels) for tap in range(len(offsets))]
-        return cls(sizes, factors, kernel_rows, kept, row_of, pitch)
+        return cls(sizes, factors, kernel_rows, kernel_columns, kept, row_of, pitch)
 
 
 class Cut(NamedTuple):
@@ -134,13 +139,14 @@ def _dots(geometry, axes):
 
 def _outer(geometry, axes):
     """Vectors along the output channels: for many of them."""
-    g, (_, h, w) = geometry, axes
+    g, (d, h, w) = geometry, axes
     kernels, dtype = _isa.backward, geometry.convolution.dtype
     lanes, taps = kernels.LANES[dtype.name], prod(g.kernel)
     width = balanced(w.out, (2 if h.out == 1 else 1) * kernels.LONGEST_CHAIN)
     block = (1, balanced(h.out, max(1, 2 * kernels.LONGEST_CHAIN // width)), width)
     block, stage = _staged(axes, block, dtype)
     offsets, positions, count = stage.offsets().tolist(), block[1] * block[2], blocks(g, axes, block)
+    live = live_taps(d, 1) * live_taps(h, block[1]) if skips_padding(g.convolution) else 1.0
     for o in {balanced(g.o, vectors * lanes) for vectors in OUTER_VECTORS}:
         wide = ceil(o / (2 * lanes)) * 2 * lanes
         most = min(KEPT_BYTES // (taps * wide * dtype.itemsize), STAGED_BYTES // (stage.plane * dtype.itemsize))
@@ -148,7 +154,9 @@ def _outer(geometry, axes):
             if c > lanes:
                 c = min(g.c, ceil(c / lanes) * lanes)
             rows = Rows.of(offsets, w.kernel, c, lanes)
+            by_columns = skips_columns(g, axes, rows)
             tiles = sum(_tile(size, positions) for size in rows.sizes)
+            tiles *= live * (live_taps(w, 1) if by_columns else 1.0)
             turned = stage.plane * c + positions * wide
             cycles = tiles * ceil(o / (2 * lanes)) * OUTER + turned * TURN + ITEM
             yield Cut(
@@ -161,6 +169,12 @@ def _outer(geometry, axes):
                 chains=ceil(positions / kernels.LONGEST_CHAIN),
                 cost=count * g.groups * ceil(g.o / o) * ceil(g.c / c) * cycles,
             )
+
+
+def skips_columns(geometry, axes, rows):
+    """Whether columns of a block where a tap reads padding are left out: enough of them, each tile having one tap."""
+    live = live_taps(axes[2], 1) if skips_padding(geometry.convolution) else 1.0
+    return live < WORTH_SKIPPING and min(rows.kernel_columns) >= 0
 
 
 def _tile(rows, products):

@@ -46,7 +46,7 @@ LINE = 64  # bytes
 # Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next (the first
 # one: also of input that phases do not find there); of the second cache, which other programs use too, timed on an AVX2
 # core,
-FAR_LINES = ((1 << 20, 9.0), (8 << 20, 26.0))
+FAR_LINES = ((1 << 20, 9.0), (8 << 20, 18.0))
 EXPOSED = 0.25  # of which this part is not hidden behind the multiply-adds
 NEAR_IMAGE = 2 << 20  # bytes of an input or output that a cache keeps;
 FAR_PLANE = 450.0  # coming, with a block, to a plane of another one,
@@ -244,7 +244,7 @@ def _blocks(shape):
     """Whole rows, one or several; a part of one; parts of several, if all their columns have padding under a tap."""
     _, h, w = shape.lines
     narrower = [ceil(w.out / parts) for parts in NARROWER] if shape.skips else []
-    narrower = [width for width in narrower if _live_taps(w, width) < 1]
+    narrower = [width for width in narrower if live_taps(w, width) < 1]
     blocks = set()
     for pixels in PIXELS:
         width = balanced(w.out, pixels)
@@ -383,11 +383,11 @@ def live(shape, tiling):
     d, h, w = shape.lines
     within = tiling.block[2] % tiling.pixel_tile == 0
     rows = 1 if within else ceil(tiling.pixel_tile / tiling.block[2]) + 1
-    return _live_taps(d, 1) * _live_taps(h, rows) * _live_taps(w, tiling.pixel_tile if within else tiling.block[2])
+    return live_taps(d, 1) * live_taps(h, rows) * live_taps(w, tiling.pixel_tile if within else tiling.block[2])
 
 
 @lru_cache(256)
-def _live_taps(line, span):
+def live_taps(line, span):
     """Of the pairs of a tap and `span` outputs, the part in which the tap reads any input."""
     if line.out * line.kernel > MOST_PAIRS or line.size == line.read:
         return 1.0

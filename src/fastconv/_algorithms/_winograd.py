@@ -118,12 +118,15 @@ class Winograd:
     def packing_cost(self, geometry):
         cut = best(_shape(geometry, contiguous_layout(geometry), 1))
         values = prod(geometry.convolution.weight_shape[:2]) * geometry.kernel[0] * prod(f.points for f in cut.forms)
-        return DIRECT.packing_cost(geometry) + values * TRANSFORM_WEIGHT * SECONDS
+        vectors = values / _isa.forward.LANES[geometry.convolution.dtype.name]
+        return DIRECT.packing_cost(geometry) + vectors * TRANSFORM_WEIGHTS * SECONDS
 
     def pack(self, convolution, weight, packing):
         *packing, forms = packing
         packed = DIRECT.pack(convolution, weight, packing)
-        packed.transform(_isa.forward.TRANSFORM[packing[-1]], convolution.canonical(weight), [f.matrix for f in forms])
+        dtype = packing[-1]
+        matrices = [form.matrix.astype(dtype) for form in forms]
+        packed.transform(_isa.forward.TRANSFORM[dtype], convolution.canonical(weight), matrices)
         return packed
 
     def task(self, geometry, layout, threads, once=False):
@@ -312,7 +315,7 @@ FINISH = 250.0  # each row of its tiles,
 OUTPUT = 36.0  # and each vector of outputs;
 TURNED = 1.0  # storing one element, if its neighbours lie in other vectors
 FAR_MEMORY = 4 << 20  # bytes of working memory beyond what is near that would take as long again
-TRANSFORM_WEIGHT = 4.0  # making one transformed weight, with vectors of eight lanes
+TRANSFORM_WEIGHTS = 24.0  # making a vector of transformed weights
 WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
 START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
 NEARLY = 1.02  # what smaller blocks may cost, over the cheapest

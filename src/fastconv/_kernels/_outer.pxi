@@ -20,7 +20,7 @@ cdef void outer_products(
     cdef int64_t rows = block.count[1]
     cdef int64_t positions = rows * block.count[2]
     cdef int64_t tiles = (task.o + width - 1) // width
-    cdef int64_t t, h, first, k
+    cdef int64_t t, h, w, first, k
     cdef real* g_columns = columns + job.g_columns_at
     cdef int64_t steps[CHAIN]
     cdef int64_t operand_rows[CHAIN]
@@ -45,23 +45,22 @@ cdef void outer_products(
     work.first = task.first
     work.step = work.target_step = width
     work.factor_step = job.pitch
+    work.rows = operand_rows
     work.in_rows = False
     work.chain = CHAIN
-    work.steps = work.rows = NULL
+    work.steps = steps if job.by_columns or (rows > 1 and job.row > block.count[2]) else NULL
     first = 0
     while first < positions:
         work.length = bounded(positions - first, 0, job.chunk_taps)
-        x = columns + first * job.pitch
-        if rows > 1 and job.row > block.count[2]:  # not side by side
-            for k in range(work.length):
-                h = (first + k) // block.count[2]
-                steps[k] = (h * (job.row - block.count[2]) + k) * job.pitch
-                operand_rows[k] = k * width
-            work.steps = steps
-            work.rows = operand_rows
+        if work.steps != NULL:  # not side by side
+            for k in range(first, first + work.length):
+                h = k % rows if job.by_columns else k // block.count[2]
+                w = k // rows if job.by_columns else k - h * block.count[2]
+                steps[k - first] = (h * job.row + w) * job.pitch
+                operand_rows[k - first] = (h * block.count[2] + w) * width
         for t in range(tiles):
             add_tiles(
-                job, block, &work, x, g_columns + (t * positions + first) * width,
+                job, block, &work, first, columns, g_columns + t * positions * width,
                 <real*> sums + t * job.rows_kept * width, sums,
             )
         work.first = False
@@ -75,15 +74,19 @@ cdef void outer_products(
 
 
 cdef inline void add_tiles(
-    const Job* job, const Block* block, Work* work, const real* factors, const real* operands, real* kept,
-    vector* as_vectors,
+    const Job* job, const Block* block, const Work* chain, int64_t first, const real* factors, const real* operands,
+    real* kept, vector* as_vectors,
 ) noexcept nogil:
-    """One chain; tiles whose factors are all zeros of the padding are left out."""
+    """One chain, of the positions from `first` on; what reads only zeros of the padding is left out."""
     cdef const Axis* d = &job.axis[0]
     cdef const Axis* h = &job.axis[1]
     cdef int64_t width = 2 * (sizeof(vector) // sizeof(real))
     cdef int64_t top = block.first[1]
     cdef int64_t i, m, row
+    cdef Work work = chain[0]
+    if chain.steps == NULL:
+        factors += first * job.pitch
+        operands += first * width
     work.ahead = <uintptr_t> operands
     for i in range(job.row_tiles):
         m = (<const int64_t*> job.tile_sizes)[i]
@@ -92,14 +95,34 @@ cdef inline void add_tiles(
             lies_outside(d, block.first[0], block.first[0], row // h.kernel)
             or lies_outside(h, top, top + block.count[1] - 1, row % h.kernel)
         ):
-            if work.first:
-                memset(kept, 0, m * width * sizeof(real))
+            work.length = 0
+        elif job.by_columns:
+            leave_out_padding(job, block, (<const int64_t*> job.tile_kernel_columns)[i], first, chain, &work)
         else:
+            work.length = chain.length
+        if work.length > 0:
             work.sums = <uintptr_t> kept
             tile[real, vector](
-                m, 2, work, factors + (<const int64_t*> job.tile_factors)[i], operands, <vector*> kept
+                m, 2, &work, factors + (<const int64_t*> job.tile_factors)[i], operands, <vector*> kept
             )
+        elif work.first:
+            memset(kept, 0, m * width * sizeof(real))
         kept += m * width
+
+
+cdef inline void leave_out_padding(
+    const Job* job, const Block* block, int64_t column, int64_t first, const Work* chain, Work* work
+) noexcept nogil:
+    """Of a chain down the block's columns, those where this one of the kernel reads input."""
+    cdef const Axis* w = &job.axis[2]
+    cdef int64_t before = w.before - column * w.dilation  # what the block's columns would read there
+    cdef int64_t low = steps(before, w.stride) - block.first[2]
+    cdef int64_t high = steps(before + w.size, w.stride) - block.first[2]
+    low = bounded(bounded(low, 0, block.count[2]) * block.count[1] - first, 0, chain.length)
+    high = bounded(bounded(high, 0, block.count[2]) * block.count[1] - first, low, chain.length)
+    work.steps = chain.steps + low
+    work.rows = chain.rows + low
+    work.length = high - low
 
 
 cdef inline void store_sums(

@@ -215,37 +215,33 @@ cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_
         interleave((<vector*> (row + 2 * lanes))[0], (<vector*> (row + 3 * lanes))[0], high[0], high[1])
 
 
-cdef enum:
-    TOGETHER = BYTES // 4  # channels of which kernels are transformed at once, in two vectors of doubles
-
-ctypedef vdouble[2] channels_together
-
-
 cdef inline void weighted_sums_of(
-    int taps, int64_t points, const double* factors, const channels_together* values, int64_t step,
-    channels_together* totals, int64_t pitch,
+    int taps, int64_t points, const real* factors, const vector* values, int64_t step, vector* totals, int64_t pitch,
 ) noexcept nogil:
-    cdef vdouble value[2][MOST_TAPS]
-    cdef vdouble sum
+    cdef vector value[MOST_TAPS]
+    cdef vector sum
     cdef int64_t a
-    cdef int i, j
+    cdef int j
     for j in range(taps):
-        for i in range(2):
-            value[i][j] = values[j * step][i]
+        value[j] = values[j * step]
     for a in range(points):
-        for i in range(2):
-            broadcast(sum, 0)
-            for j in range(taps):
-                multiply_add(sum, factors[a * taps + j], value[i][j])
-            totals[a * pitch][i] = sum
+        sum = value[0]
+        multiply_scalar(sum, factors[a * taps])
+        for j in range(1, taps):
+            multiply_add(sum, factors[a * taps + j], value[j])
+        totals[a * pitch] = sum
 
 
-cdef void weighted_sums(
-    int64_t taps, int64_t points, const double* factors, const channels_together* values, int64_t step,
-    channels_together* totals, int64_t pitch,
+cdef inline void weighted_sums(
+    int64_t taps, int64_t points, const real* factors, const vector* values, int64_t step,
+    vector* totals, int64_t pitch,
 ) noexcept nogil:
     """totals[a * pitch] = sum over j of factors[a, j] * values[j * step]: the instances."""
-    if taps == 1:
+    if taps == 3 and points == 6:
+        weighted_sums_of(3, 6, factors, values, step, totals, pitch)
+    elif taps == 3 and points == 4:
+        weighted_sums_of(3, 4, factors, values, step, totals, pitch)
+    elif taps == 1:
         weighted_sums_of(1, points, factors, values, step, totals, pitch)
     elif taps == 2:
         weighted_sums_of(2, points, factors, values, step, totals, pitch)
@@ -256,7 +252,8 @@ cdef void weighted_sums(
 
 
 cdef void transform_weights(const Transform* transform, const real* packed, vector* transformed) noexcept nogil:
-    """G g G' in double precision, for some channels of a tile at once."""
+    """G g G', for a vector of channels of a tile at once."""
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t width = transform.width
     cdef int64_t points = transform.points[0] * transform.points[1]
     cdef int64_t taps = transform.taps[0] * transform.taps[1]
@@ -268,9 +265,9 @@ cdef void transform_weights(const Transform* transform, const real* packed, vect
         i = 0
         while i < width:
             transform_kernels(
-                transform, packed + k * taps * width + i, bounded(width - i, 0, TOGETHER), <vector*> (target + i)
+                transform, packed + k * taps * width + i, bounded(width - i, 0, lanes), <vector*> (target + i)
             )
-            i += TOGETHER
+            i += lanes
 
 
 cdef inline void transform_kernels(
@@ -279,28 +276,28 @@ cdef inline void transform_kernels(
     """The kernels of some output channels, to the planes of the points."""
     cdef int64_t height = transform.taps[0]
     cdef int64_t length = transform.taps[1]
-    cdef channels_together kernel[MOST_TAPS][MOST_TAPS]
-    cdef channels_together half[MOST_POINTS][MOST_TAPS]
-    cdef channels_together row[MOST_POINTS]
+    cdef vector kernel[MOST_TAPS][MOST_TAPS]
+    cdef vector half[MOST_POINTS][MOST_TAPS]
+    cdef vector row[MOST_POINTS]
     cdef real* target = <real*> transformed
-    cdef real values[TOGETHER]
-    cdef int64_t a, b, i
+    cdef int64_t points = transform.points[1]
+    cdef int64_t plane = transform.plane
+    cdef bint whole = count == sizeof(vector) // sizeof(real)
+    cdef int64_t a, b
     for a in range(height):
         for b in range(length):
-            for i in range(TOGETHER):
-                values[i] = packed[(a * length + b) * transform.width + i] if i < count else 0
-            for i in range(TOGETHER):
-                (<double*> kernel[a][b])[i] = values[i]
+            load_part(kernel[a][b], packed + (a * length + b) * transform.width, count)
     for b in range(length):
         weighted_sums(
-            height, transform.points[0], <const double*> transform.matrix[0], &kernel[0][b], MOST_TAPS, &half[0][b],
+            height, transform.points[0], <const real*> transform.matrix[0], &kernel[0][b], MOST_TAPS, &half[0][b],
             MOST_TAPS,
         )
     for a in range(transform.points[0]):
-        weighted_sums(length, transform.points[1], <const double*> transform.matrix[1], half[a], 1, row, 1)
-        for b in range(transform.points[1]):
-            for i in range(TOGETHER):
-                values[i] = <real> (<const double*> row[b])[i]
+        weighted_sums(length, transform.points[1], <const real*> transform.matrix[1], half[a], 1, row, 1)
+        for b in range(points):
             prefetch_written(<const char*> target + 4 * LINE)  # of more planes than a processor watches
-            store_row(<vector*> target, values, count)
-            target += transform.plane
+            if whole:
+                (<vector*> target)[0] = row[b]
+            else:
+                store_part(target, row[b], count)
+            target += plane
