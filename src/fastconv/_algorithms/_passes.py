@@ -19,7 +19,7 @@ from ._batches import fill, in_threads, parts, pieces
 from ._lines import balanced
 from ._tiled import DIRECT
 
-PANEL = 1 << 17  # elements of a block between the passes
+PANEL = 1 << 17  # elements of a block between the passes, for each thread that shares in them
 WIDTH = 1 << 14  # outputs of a row in it
 
 # Costs, in seconds, at one thread of an AVX-512 core
@@ -38,9 +38,9 @@ class Task:
         self.layout = layout
         self.packing = geometry.convolution.terms
         self.kernel = f"rank {self.packing}"
-        block = _block(geometry)
         threads = threads if seconds(geometry) > SERIAL else 1
-        self.threads_of_pass, self.threads = (threads, 1) if prod(block) >= SHARED else (1, threads)
+        self.threads_of_pass, self.threads = (threads, 1) if prod(_block(geometry)) >= SHARED else (1, threads)
+        block = _block(geometry, self.threads_of_pass)
         gathered, rows = map(prod, _sizes(geometry, block))
         totals = 2 * geometry.o * prod(block) if self.packing > 1 else 0
         self.elements = gathered + rows
@@ -210,14 +210,14 @@ def _read(stride, kernel, dilation, outputs):
     return (outputs - 1) * stride + (kernel - 1) * dilation + 1 if outputs else 0
 
 
-def _block(geometry):
+def _block(geometry, threads=1):
     """Outputs of a block on each axis: as many rows as fit, whole bands of them."""
-    g = geometry
+    g, most = geometry, PANEL * threads
     width = balanced(max(1, g.out[2]), WIDTH)
     row = g.o * (g.size[2] if _whole_rows(g) else _read(g.stride[2], g.kernel[2], g.dilation[2], width))
     band = _isa.forward.ROWS_OF_BAND[1]
-    height = min(g.out[1], ceil(balanced(max(1, g.out[1]), max(1, PANEL // row)) / band) * band)
-    depth = balanced(max(1, g.out[0]), max(1, PANEL // (row * max(1, height))))
+    height = min(g.out[1], ceil(balanced(max(1, g.out[1]), max(1, most // row)) / band) * band)
+    depth = balanced(max(1, g.out[0]), max(1, most // (row * max(1, height))))
     return depth, height, width
 
 
