@@ -114,6 +114,31 @@ def test_what_is_not_finite_stays_within_reach_of_long_kernels(forced):
         np.testing.assert_array_equal(np.isnan(y), reached, err_msg=kind)
 
 
+@pytest.mark.parametrize("bad", [0, np.nan, np.inf])
+@pytest.mark.parametrize("out_channels", [1, 4])
+@pytest.mark.parametrize("kernel, padding", [((15, 15), 9), ((9, 6), (8, 2)), ((6, 130), (5, 40)), ((31, 31), 15)])
+def test_rows_of_padding_are_left_out(forced, kernel, padding, out_channels, bad):
+    """Of the input, but not where weights are not finite."""
+    arguments = {"padding": padding}
+    weight = integers((out_channels, 1, *kernel), "float32", 0)
+    weight[:, 0, -1, 3] = bad
+    for height, width in ((3, 60), (25, 56), (25, 64), (25, 80)):
+        x = integers((1, height, width), "float32", width)
+        with np.errstate(invalid="ignore"):
+            expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
+        geometry = fastconv.plan(weight, **arguments).tasks.geometry(x.shape)
+        shape = _tiled.shape_of(geometry, _tiled.contiguous_layout(geometry), 1)
+        for kind in {"shared band", "bordered band"} & set(kinds_for(x, weight, arguments)):
+            tilings = [
+                tiling
+                for block in _tiling._blocks(shape)
+                for size in KINDS[kind].sizes(shape, block)
+                for tiling in _tiling._tilings(shape, KINDS[kind], size, block)
+            ]
+            assert {_tiling.live(shape, tiling) < 0.95 for tiling in tilings} == {True}
+            np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
+
+
 @pytest.mark.parametrize(
     "kernel, chunk",
     [

@@ -9,9 +9,11 @@ from functools import lru_cache
 from math import ceil, prod
 from typing import NamedTuple
 
+import numpy as np
+
 from .. import _isa
 from ._lines import VECTOR, Line, Stage, balanced
-from ._tiles import TILES, Kind
+from ._tiles import TILES, Kind, form
 
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
@@ -55,7 +57,7 @@ WAIT = 0.25  # of a block, where threads wait for the last one
 SECONDS = 0.3e-9  # of one unit
 MOST_OF_PITCH = 0.87  # of a power of two, from which on it is worth rounding a panel's rows up
 MOST_JUNK = 1.25  # of a row that is read in place by tiles that run on into the next one: distance over length
-MOST_PAIRS = 1000  # positions and taps that are worth counting
+MOST_PAIRS = 10**5  # positions and taps that are worth counting
 
 
 class Chunk(NamedTuple):
@@ -378,9 +380,12 @@ def _stage_cost(shape, tiling, stage, width):
 
 def live(shape, tiling):
     """The part of the products that is left where those with zero padding are left out."""
-    if tiling.kind.row_wise or tiling.kind.channelwise or not shape.skips:
-        return 1.0
     d, h, w = shape.lines
+    if tiling.kind.channelwise or not shape.skips:
+        return 1.0
+    if tiling.kind.row_wise:
+        by_rows = tiling.kind.shared and form(shape, tiling.channel_tile, h.stride) == _isa.forward.ANY_FORM
+        return live_taps(h, 1) if by_rows else 1.0
     within = tiling.block[2] % tiling.pixel_tile == 0
     rows = 1 if within else ceil(tiling.pixel_tile / tiling.block[2]) + 1
     return live_taps(d, 1) * live_taps(h, rows) * live_taps(w, tiling.pixel_tile if within else tiling.block[2])
@@ -391,10 +396,7 @@ def live_taps(line, span):
     """Of the pairs of a tap and `span` outputs, the part in which the tap reads any input."""
     if line.out * line.kernel > MOST_PAIRS or line.size == line.read:
         return 1.0
-    starts = [
-        first * line.stride + tap * line.dilation - line.before
-        for first in range(0, line.out, span)
-        for tap in range(line.kernel)
-    ]
+    firsts, taps = np.arange(0, line.out, span) * line.stride, np.arange(line.kernel) * line.dilation
+    starts = np.add.outer(firsts, taps - line.before)
     reach = (span - 1) * line.stride
-    return sum(-reach <= start < line.size for start in starts) / len(starts)
+    return float(((-reach <= starts) & (starts < line.size)).mean())

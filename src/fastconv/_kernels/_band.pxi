@@ -44,6 +44,7 @@ cdef struct Band:
     int64_t channel_step    # and from one channel's to the next's
     int64_t ahead           # to the sums of the next channels, if those lie in the output
     bint expects            # rows of the next band are brought into cache
+    bint skips              # rows of the padding are left out, in a band of any size
     bint placed             # rows are read in the input itself, which has zeros around it:
     int64_t top             # the band's first row and column in it
     int64_t left
@@ -54,7 +55,7 @@ cdef struct Band:
 
 cdef struct Lines:
     # What a shared band reads
-    uintptr_t line[MOST_LINES]  # image rows, of each plane
+    uintptr_t line[MOST_LINES]  # image rows, of each plane; 0: nothing to add
     int64_t column[CHAIN]       # offset of each column of the kernel: its number, in forms of so many columns
     int64_t last                # from the first vector of a strip to its last: closer where one strip is the whole row
 
@@ -87,10 +88,12 @@ cdef inline void set_lines(const Band* band, const real* x, Lines* lines) noexce
         start = x + band.rows[plane * band.height * band.width]
         for r in range(band.lines):
             row = band.top + r
-            if band.placed and (row < 0 or row >= band.rows_of_input):
-                lines.line[at] = band.zeros
-            else:
-                lines.line[at] = <uintptr_t> start
+            lines.line[at] = <uintptr_t> start
+            if row < 0 or row >= band.rows_of_input:
+                if band.skips:
+                    lines.line[at] = 0
+                elif band.placed:
+                    lines.line[at] = band.zeros
             start += band.row
             at += 1
 
@@ -243,6 +246,8 @@ cdef inline void add_row_of_many(
     cdef int64_t j
     if F == 0 and band.flush < band.height and r > 0:
         flush(low, high, R, O, V, r, total, band, <real*> sums, band.first)
+    if F == 0 and line[r] == 0:
+        return
     forget_loads()  # of weights that other rows take too: all of them in registers would push the sums out
     if F == 0:
         weight += r * width * O

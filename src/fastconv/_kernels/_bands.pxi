@@ -13,6 +13,7 @@ cdef void bands(
     cdef Strips strips
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t group, together
+    cdef bint once
     describe_band(job, block, chain, <uintptr_t> zeros, &band)
     tile.pixel = 0
     tile.pixel_step = 1
@@ -21,7 +22,9 @@ cdef void bands(
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
-    cut_strips(&band, job.channel_tile, tile.width, lanes, chain.first and chain.last, &strips, sums)
+    # where chains end on the way, all sums are in cache
+    once = chain.first and chain.last and band.flush >= band.height
+    cut_strips(&band, job.channel_tile, tile.width, lanes, once, &strips, sums)
     together = rows_together(job, block, &band, tile.width * sizeof(real))
     for group in range(block.group, block.group + block.groups):
         bands_of_group(job, block, chain, group, together, &tile, &band, &strips, base, sums)
@@ -43,6 +46,7 @@ cdef void describe_band(
         band.planes = chain.length // (band.height * band.width)
     band.flush = job.flush_rows
     band.first = chain.first
+    band.skips = job.skips
     band.placed = job.zero_border
     band.left = block.first[2] * axis[2].stride - axis[2].before
     band.rows_of_input = axis[1].size
