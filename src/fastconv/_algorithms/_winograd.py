@@ -112,7 +112,6 @@ class Winograd:
         return None
 
     def cost(self, geometry):
-        """Rounding errors count for something, too."""
         return best(_shape(geometry, contiguous_layout(geometry), 1)).cost * WORTH + START
 
     def packing_cost(self, geometry):
@@ -309,14 +308,14 @@ def winograd_job(geometry, layout, shape, cut, tables):
 
 # Costs beside the multiply-adds, in the unit of `_tiling`, counted on an AVX-512 core
 ROW_POINT = 6.0  # transforming a vector of tiles along w, for each point
-COLUMN_POINT = 11.0  # along h, and storing it where the products want it
+COLUMN_POINT = 9.0  # along h, and storing it where the products want it
 PANEL = 400.0  # the way back, for one panel and channel tile,
 FINISH = 250.0  # each row of its tiles,
-OUTPUT = 36.0  # and each vector of outputs;
+OUTPUT = 30.0  # and each vector of outputs;
 TURNED = 1.0  # storing one element, if its neighbours lie in other vectors
 FAR_MEMORY = 4 << 20  # bytes of working memory beyond what is near that would take as long again
 TRANSFORM_WEIGHTS = 24.0  # making a vector of transformed weights
-WORTH = 1.1  # the cost of direct sums over that of Winograd, from which on it is chosen
+WORTH = 1.0  # the cost of direct sums over that of Winograd, from which on it is chosen
 START = 4e-6  # seconds that a call takes besides, measured on maps of 14 × 14
 NEARLY = 1.02  # what smaller blocks may cost, over the cheapest
 MOST_OUTPUTS = max(form.outputs for form in FORMS)  # of a tile
