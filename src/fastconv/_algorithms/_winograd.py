@@ -378,13 +378,16 @@ def _cuts(shape, forms, block, size):
     products = prod(form.points for form in forms) * whole.tile_rows * whole.tile_lanes
     panels = ceil(prod(_tiles(shape, forms, block)) / whole.pixel_tile)
     first = _first(shape, forms)
-    blocks = (ceil(line.out / part) for line, part in zip(first.lines, block, strict=True))
+    steps = (1, *map(_step, shape.lines[1:], forms))
+    # the last block of an axis is the rest
+    blocks = (ceil(line.out / step) * step / part for line, step, part in zip(first.lines, steps, block, strict=True))
     items = shape.n * shape.groups * prod(map(_phases, shape.lines[1:], forms)) * prod(blocks)
     for parts in {1, *(2**power for power in range(1, shape.threads.bit_length() + 2) if shape.threads > 1)}:
         block_tiles = balanced(tiles, max(1, tiles // parts))
         part = balanced(block_tiles, max(1, MOST_PART // (products * panels)))
         cut = Cut(forms, whole._replace(block_tiles=block_tiles), part)
-        rounds = ceil(items * ceil(tiles / block_tiles) / shape.threads)
+        rounds = items * ceil(tiles / block_tiles) / shape.threads
+        rounds = rounds if shape.threads == 1 else ceil(rounds)
         yield cut._replace(cost=rounds * _block_cost(first, cut) * SECONDS)
 
 
