@@ -79,7 +79,8 @@ def run(convolution, found, x, grad_output):
         task.run_grad_weight(x, grad_output, total, 0)
     else:
         parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
-        total = _total(_rounds(task, x, grad_output, parts, rounds), convolution.dtype)
+        sums = _rounds(task, x, grad_output, parts, rounds)
+        total = next(sums) if rounds == 1 else _total(sums, convolution.dtype)
     if task.kernel == "winograd" and not np.isfinite(total).all():  # transforms spread what is not finite
         return grad_weight(replace(convolution, precision="strict").at(x.shape), x, grad_output)
     if convolution.flip_kernel:
@@ -88,10 +89,10 @@ def run(convolution, found, x, grad_output):
 
 
 def _rounds(task, x, grad_output, parts, rounds):
-    """The sum of the parts of each round, in two chains."""
+    """The sum of the parts of each round."""
     for at in range(rounds):
         task.run_grad_weight(x, grad_output, parts, at)
-        yield parts[::2].sum(axis=0) + parts[1::2].sum(axis=0)
+        yield _driver.sum_of_parts(parts)
 
 
 def _total(sums, dtype):
