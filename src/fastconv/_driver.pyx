@@ -494,7 +494,7 @@ def sum_of_parts(ndarray parts not None):
     """
     if parts.shape[0] == 1:
         return parts[0].copy()
-    total = np.empty((<object> parts).shape[1:], parts.dtype)
+    total = empty((<object> parts).shape[1:], parts.dtype)
     cdef uintptr_t source = <uintptr_t> PyArray_DATA(parts), target = <uintptr_t> PyArray_DATA(total)
     cdef int64_t count = parts.shape[0], size = total.size
     cdef int threads = get_num_threads() if parts.nbytes >= MANY_SUMS else 1

@@ -58,7 +58,7 @@ def _fill(geometry, plan, grad_output, result):
         return
     image_shape = plan.tasks.geometry(grad_output.shape[1:]).out_shape
     step = min(len(result), max(1, LIMIT // (prod(image_shape) * result.itemsize)))
-    padded = np.empty((step, *image_shape), result.dtype)
+    padded = empty((step, *image_shape), result.dtype)
     spatial = 1 if CHANNELS_LAST[geometry.convolution.data_format] else 2  # the first of these axes
     for first in range(0, len(result), step):
         target = result[first : first + step]

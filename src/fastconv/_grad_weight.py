@@ -75,10 +75,10 @@ def run(convolution, found, x, grad_output):
     if exchanged:
         x, grad_output = grad_output, x
     if splits == rounds == 1:
-        total = np.empty(convolution.weight_shape, convolution.dtype)
+        total = _driver.empty(convolution.weight_shape, convolution.dtype)
         task.run_grad_weight(x, grad_output, total, 0)
     else:
-        parts = np.empty((splits, *convolution.weight_shape), convolution.dtype)
+        parts = _driver.empty((splits, *convolution.weight_shape), convolution.dtype)
         sums = _rounds(task, x, grad_output, parts, rounds)
         total = next(sums) if rounds == 1 else _total(sums, convolution.dtype)
     if task.kernel == "winograd" and not np.isfinite(total).all():  # transforms spread what is not finite

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _activations, _isa
+from .._driver import empty
 from .._layout import Layout
 from ._batches import fill, in_threads, parts, pieces
 from ._lines import balanced
@@ -75,7 +76,7 @@ class Task:
             try:
                 memory = idle.pop()
             except IndexError:
-                memory = np.empty(self.elements, x.dtype)
+                memory = empty((self.elements,), x.dtype)
             block, places = zip(*axes, strict=True)
             where = (n, group, slice(None), *block)
             bias_of, add_of = (None if array is None else array[where] for array in (bias, add))
@@ -102,7 +103,7 @@ class Task:
         for term, (first, second) in enumerate(factors):
             last = term == len(factors) - 1
             self.run_pass(DOWN, panel, first, None, None, rows)
-            total = out if last else np.empty(out.shape, x.dtype)
+            total = out if last else empty(out.shape, x.dtype)
             self.run_pass(along._replace(finishes=last), rows, second, bias if last else None, add, total)
             add = total
 
