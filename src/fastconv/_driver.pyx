@@ -34,7 +34,7 @@ cdef int MOST_WORKSPACES = 8
 cdef int64_t LARGE = 1 << 16  # bytes: arrays that take longer to fill than to align
 cdef int64_t MANY_BYTES = 1 << 20  # of weights that threads pack together,
 cdef int64_t MANY_KERNELS = 1 << 14  # and kernels that they transform: a few milliseconds of one
-cdef int64_t MANY_SUMS = 1 << 17  # bytes of parts that threads add up together
+cdef int64_t MANY_SUMS = 1 << 17  # bytes of parts that threads add up together, or of zeros that they write
 cdef enum:
     SOME_SUMS = 1024  # elements that are added at a time: they stay in the first-level cache
 
@@ -485,6 +485,28 @@ cdef void run_blocks(
     share = max(1, (last - first) // (threads * SHARES))
     for item in prange(first, last, num_threads=threads, schedule="dynamic", chunksize=share):
         run_block(jobs, count, most, item, memory + threadid() * stride)
+
+
+def clear(ndarray out not None):
+    """Zeros in all threads, if the array is contiguous in C order; whether it is."""
+    if not (<object> out).flags.c_contiguous:
+        return False
+    cdef char* memory = <char*> PyArray_DATA(out)
+    cdef int64_t size = out.nbytes
+    cdef int threads = get_num_threads() if size >= MANY_SUMS else 1
+    with nogil:
+        clear_all(memory, size, threads)
+    return True
+
+
+cdef void clear_all(char* memory, int64_t size, int threads) noexcept nogil:
+    cdef int part
+    if threads == 1:
+        memset(memory, 0, size)
+        return
+    note_parallel()
+    for part in prange(threads, num_threads=threads, schedule="static"):
+        memset(memory + size * part // threads, 0, size * (part + 1) // threads - size * part // threads)
 
 
 def sum_of_parts(ndarray parts not None):

@@ -55,7 +55,7 @@ class Phase(NamedTuple):
 
     @property
     def key(self):
-        """What tells it from the others of its convolution, whatever the shapes."""
+        """What its weights depend on, whatever the shapes: how many taps there are follows from the last one."""
         return self.neighbours, *(along.start for along in self.taps[1:])
 
     def weight(self, convolution, weight):
@@ -154,7 +154,9 @@ class Phases:
             value = np.moveaxis(value, 0, -1)
         with np.errstate(all="ignore"):
             if add is None:
-                out[...] = activation.function(value)
+                value = activation.function(value)
+                if value.any() or not _driver.clear(out):
+                    out[...] = value
             else:
                 np.add(value, add, out=out, dtype=convolution.dtype, casting="same_kind")
                 if activation.code:

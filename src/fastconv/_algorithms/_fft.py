@@ -42,7 +42,7 @@ BATCHES = 120e-6  # and the calls that a batch takes
 PRODUCT = 1.7  # a product of two vectors of real numbers, over one in registers
 SERIAL = 2e-3  # a convolution below which starting threads costs more than they save
 TRANSFORM_WEIGHT = 12e-9  # one element of a transformed row of the kernel
-WORTH = 1.35  # the cost of direct sums over that of FFT, from which on it is chosen: more threads are of less use to it
+WORTH = 1.35  # the cost of direct sums over that of FFT, from which on it is chosen: threads hardly help it
 
 
 class Shape(NamedTuple):

@@ -624,7 +624,7 @@ cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips*
 cdef void cut_strips(
     const Band* band, int64_t channels, int64_t width, int64_t lanes, bint once, Strips* strips, vector* as_vectors
 ) noexcept nogil:
-    """Cut rows of so many elements; `once`: by whole strips alone, which may share some, for no later chain is added to
+    """Cut rows of so many elements; `once`: by whole strips alone, which may share some, for no other chain is added to
     the sums."""
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
@@ -636,8 +636,8 @@ cdef void cut_strips(
     strips.count = strips.whole + vectors - strips.whole * most
     strips.width = vectors * lanes
     if once:
-        # A strip's last vector may share some with the one before it, but not where chains end on the way
-        shared = S == 1 and shares(band) and band.flush >= band.height
+        # A strip's last vector may share some with the one before it
+        shared = S == 1 and shares(band)
         strips.vectors = most if width >= most * lanes or shared and vectors == most else 1
         if shared and 1 < vectors < most:
             strips.vectors = 2

@@ -22,7 +22,7 @@ cdef void bands(
     tile.wanted = tile.width
     tile.vectors = (tile.width + lanes - 1) // lanes
     tile.row = tile.vectors * lanes
-    # where chains end on the way, all sums are in cache
+    # where chains end on the way, sums are kept in cache, with room for whole strips
     once = chain.first and chain.last and band.flush >= band.height
     cut_strips(&band, job.channel_tile, tile.width, lanes, once, &strips, sums)
     together = rows_together(job, block, &band, tile.width * sizeof(real))
@@ -46,7 +46,7 @@ cdef void describe_band(
         band.planes = chain.length // (band.height * band.width)
     band.flush = job.flush_rows
     band.first = chain.first
-    band.skips = job.skips
+    band.skips = job.skips and band.form == ANY_SIZE
     band.placed = job.zero_border
     band.left = block.first[2] * axis[2].stride - axis[2].before
     band.rows_of_input = axis[1].size

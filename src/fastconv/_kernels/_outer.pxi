@@ -22,7 +22,7 @@ cdef void outer_products(
     cdef int64_t tiles = (task.o + width - 1) // width
     cdef int64_t t, h, w, first, k
     cdef real* g_columns = columns + job.g_columns_at
-    cdef int64_t steps[CHAIN]
+    cdef int64_t factor_steps[CHAIN]
     cdef int64_t operand_rows[CHAIN]
     cdef Work work
     if task.x_plane and not task.turned:
@@ -48,7 +48,7 @@ cdef void outer_products(
     work.rows = operand_rows
     work.in_rows = False
     work.chain = CHAIN
-    work.steps = steps if job.by_columns or (rows > 1 and job.row > block.count[2]) else NULL
+    work.steps = factor_steps if job.by_columns or (rows > 1 and job.row > block.count[2]) else NULL
     first = 0
     while first < positions:
         work.length = bounded(positions - first, 0, job.chunk_taps)
@@ -56,7 +56,7 @@ cdef void outer_products(
             for k in range(first, first + work.length):
                 h = k % rows if job.by_columns else k // block.count[2]
                 w = k // rows if job.by_columns else k - h * block.count[2]
-                steps[k - first] = (h * job.row + w) * job.pitch
+                factor_steps[k - first] = (h * job.row + w) * job.pitch
                 operand_rows[k - first] = (h * block.count[2] + w) * width
         for t in range(tiles):
             add_tiles(
@@ -87,7 +87,7 @@ cdef inline void add_tiles(
     if chain.steps == NULL:
         factors += first * job.pitch
         operands += first * width
-    work.ahead = <uintptr_t> operands
+    work.ahead = <uintptr_t> (operands if chain.steps == NULL else operands + chain.rows[0])
     for i in range(job.row_tiles):
         m = (<const int64_t*> job.tile_sizes)[i]
         row = (<const int64_t*> job.tile_kernel_rows)[i]
@@ -115,7 +115,7 @@ cdef inline void leave_out_padding(
 ) noexcept nogil:
     """Of a chain down the block's columns, those where this one of the kernel reads input."""
     cdef const Axis* w = &job.axis[2]
-    cdef int64_t before = w.before - column * w.dilation  # what the block's columns would read there
+    cdef int64_t before = w.before - column * w.dilation  # from the row's first output to the input; below 0: none
     cdef int64_t low = steps(before, w.stride) - block.first[2]
     cdef int64_t high = steps(before + w.size, w.stride) - block.first[2]
     low = bounded(bounded(low, 0, block.count[2]) * block.count[1] - first, 0, chain.length)
