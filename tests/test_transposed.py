@@ -195,6 +195,18 @@ def test_which_phases_are_computed_together(taps, crop, together):
     assert channels == together
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_no_phase_reaches_is_zero_in_large_arrays(threads):
+    """Whose zeros several threads write."""
+    x, weight = integers((33, 31, 29), "float32", 0), np.eye(33, dtype="float32")[..., None, None]
+    out = np.full((33, 61, 57), np.nan, "float32")
+    with fastconv.num_threads(threads):
+        fastconv.conv_transpose2d(x, weight, stride=2, out=out)
+    np.testing.assert_array_equal(out[:, ::2, ::2], x)
+    out[:, ::2, ::2] = 0
+    assert not out.any()
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 3, 8, 8)])
 def test_empty_batches(shape):
     x, weight = np.ones(shape, "float32"), np.ones((3, 4, 3, 3), "float32")
