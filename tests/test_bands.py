@@ -88,6 +88,20 @@ def test_every_width_beside_uneven_padding(forced, kernel, dilation, padding, ou
                 np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
 
 
+@pytest.mark.parametrize("out_channels", [1, 4])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 0), (2, 5), (0, 16), (16, 1), (7, 15), (17, 17)])
+def test_every_width_of_stride_2_beside_uneven_padding(forced, padding, out_channels):
+    """Padding to the right may begin in the last strip's last vector or in the one before."""
+    weight = integers((out_channels, 1, 3, 3), "float32", 0)
+    arguments = {"padding": (1, padding), "stride": 2}
+    for width in [*range(20, 150), 160, 257]:
+        x = integers((1, 7, width), "float32", width)
+        expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
+        for kind in BANDS:
+            if kind in kinds_for(x, weight, arguments):
+                np.testing.assert_array_equal(forced(kind, weight, **arguments)(x), expected, err_msg=f"{kind} {width}")
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_height_of_narrow_images(forced, stride, dtype):

@@ -62,7 +62,7 @@ cdef struct Lines:
 
 cdef struct Edges:
     # Which lanes hold input, where a strip of vectors reads it in place. Stride 1: of the first vector and the last
-    # one, for each column of the kernel. Stride 2: of all four vectors at most, for each pair of columns.
+    # one, for each column of the kernel. Stride 2: of all four vectors at most and the next, for each pair of columns.
     lane_mask lanes[2 * CHAIN]
 
 
@@ -110,9 +110,9 @@ cdef inline void set_edges(
         return
     if S == 2:
         for j in range(0, band.width, 2):
-            for i in range(2 * vectors):
+            for i in range(2 * vectors + 1):
                 begin = band.left + 2 * w + lines.column[j] + i * lanes
-                lanes_within(&edges.lanes[2 * j + i], begin, band.row_length, lanes, as_vectors)
+                lanes_within(&edges.lanes[j // 2 * PAIR_EDGES + i], begin, band.row_length, lanes, as_vectors)
         return
     for j in range(band.width):
         begin = band.left + w + lines.column[j]
@@ -136,6 +136,7 @@ cdef inline void load_column(
             operand[v] = (<const vector*> (source + v * lanes))[0]
         else:
             load_masked(operand[v], source + vector_at(v, V, inside, lines, lanes), edges[2 * j + (v > 0)])
+        keep_vector(operand[v])
 
 
 cdef inline void load_half(
@@ -152,12 +153,43 @@ cdef inline void load_half(
             low = (<const vector*> (source + 2 * v * lanes))[0]
             high = (<const vector*> (source + (2 * v + 1) * lanes))[0]
         else:
-            load_masked(low, source + 2 * v * lanes, edges[2 * even + 2 * v])
-            load_masked(high, source + (2 * v + 1) * lanes, edges[2 * even + 2 * v + 1])
+            load_masked(low, source + 2 * v * lanes, edges[even // 2 * PAIR_EDGES + 2 * v])
+            load_masked(high, source + (2 * v + 1) * lanes, edges[even // 2 * PAIR_EDGES + 2 * v + 1])
         if j == even:
             take_mixed(operand[v], low, high, 0)
         else:
             take_mixed(operand[v], low, high, 1)
+
+
+cdef inline void load_halves(
+    int v, int V, bint inside, vector* even, vector* odd, const real* row, const lane_mask* edges
+) noexcept nogil:
+    """Vector v of the even columns and that of the odd ones; behind the last one, a single even column.
+
+    Of the padding, which is no wider than a vector, the one to the left lies in the first vector; the one to the right
+    may begin in the second half of the last vector of columns but one.
+    """
+    cdef int64_t lanes = sizeof(vector) // sizeof(real)
+    cdef const real* source = row + 2 * v * lanes
+    cdef vector low, high
+    if v == V:
+        if inside:
+            load_part(even[0], source, 1)
+        else:
+            load_masked(even[0], source, edges[2 * V])
+        return
+    if inside or v > 0 and v < V - 1:
+        low = (<const vector*> source)[0]
+    else:
+        load_masked(low, source, edges[2 * v])
+    if inside or v < V - 2:
+        high = (<const vector*> (source + lanes))[0]
+    else:
+        load_masked(high, source + lanes, edges[2 * v + 1])
+    keep_vector(low)
+    keep_vector(high)
+    take_mixed(even[0], low, high, 0)
+    take_mixed(odd[0], low, high, 1)
 
 
 cdef inline void add_to_rows(
@@ -189,14 +221,69 @@ cdef inline void add_column(
         add_to_rows(3 * R, low, high, V, total, operand, weight + 3, step)
 
 
+cdef inline void add_held(
+    int r, int j, int low, int high, int V, int S, vector (*total)[BAND], const vector* operand, const vector* held
+) noexcept nogil:
+    """Column j of row r of a kernel of three by three, whose weights are vectors in registers."""
+    cdef int i, v
+    for i in range(low, high):
+        for v in range(V):
+            total[i][v] += held[3 * (r - i * S) + j] * operand[v]
+
+
+cdef inline void add_held_half(
+    int v, int r, int low, int high, int V, bint inside, vector (*total)[BAND], vector* even, vector* odd,
+    const real* row, const vector* held, const lane_mask* edges,
+) noexcept nogil:
+    """Vector v of a row of stride 2, which the one before has loaded; the next one is loaded meanwhile."""
+    cdef vector operand = even[0]
+    cdef vector second = odd[0]
+    cdef vector third
+    cdef int i
+    load_halves(v + 1, V, inside, even, odd, row, edges)
+    take_next(third, operand, even[0])
+    for i in range(low, high):
+        total[i][v] += held[3 * (r - 2 * i)] * operand
+    for i in range(low, high):
+        total[i][v] += held[3 * (r - 2 * i) + 1] * second
+    for i in range(low, high):
+        total[i][v] += held[3 * (r - 2 * i) + 2] * third
+
+
+cdef inline void add_held_row(
+    int r, int low, int high, int V, int S, bint inside, vector (*total)[BAND], const real* row, const vector* held,
+    const Lines* lines, const lane_mask* edges,
+) noexcept nogil:
+    cdef vector operand[3][BAND]
+    if S == 2:
+        load_halves(0, V, inside, operand[0], operand[1], row, edges)
+        add_held_half(0, r, low, high, V, inside, total, operand[0], operand[1], row, held, edges)
+        if V > 1:
+            add_held_half(1, r, low, high, V, inside, total, operand[0], operand[1], row, held, edges)
+        if V > 2:
+            add_held_half(2, r, low, high, V, inside, total, operand[0], operand[1], row, held, edges)
+            add_held_half(3, r, low, high, V, inside, total, operand[0], operand[1], row, held, edges)
+        return
+    load_column(V, 3, inside, operand[0], row, lines, edges, 0)
+    load_column(V, 3, inside, operand[1], row, lines, edges, 1)
+    load_column(V, 3, inside, operand[2], row, lines, edges, 2)
+    add_held(r, 0, low, high, V, S, total, operand[0], held)
+    add_held(r, 1, low, high, V, S, total, operand[1], held)
+    add_held(r, 2, low, high, V, S, total, operand[2], held)
+
+
 cdef inline void add_row_of_three(
     int r, int R, int O, int V, int S, bint inside, vector (*total)[BAND],
     const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
+    const vector* held,
 ) noexcept nogil:
     """total[o, i] += row r times row r - i * S of a kernel of three by three, for all i for which that is one."""
     cdef const real* row = <const real*> line[r] + w
     cdef int low = 0 if r < 3 else (r - 3 + S) // S
     cdef int high = R if r // S >= R else r // S + 1
+    if HOLDS_WEIGHTS and O == 1:
+        add_held_row(r, low, high, V, S, inside, total, row, held, lines, edges)
+        return
     if O * V > BAND // 2:
         forget_loads()
     weight += r * 3 * O
@@ -210,29 +297,35 @@ cdef inline void add_three_by_three(
     const Lines* lines, const uintptr_t* line, int64_t w, const lane_mask* edges, const real* weight,
 ) noexcept nogil:
     """A kernel plane of 3 rows."""
-    add_row_of_three(0, R, O, V, S, inside, total, lines, line, w, edges, weight)
-    add_row_of_three(1, R, O, V, S, inside, total, lines, line, w, edges, weight)
-    add_row_of_three(2, R, O, V, S, inside, total, lines, line, w, edges, weight)
+    cdef vector held[9]
+    cdef int k
+    if HOLDS_WEIGHTS and O == 1:
+        for k in range(9):
+            broadcast(held[k], weight[k])
+            keep_vector(held[k])
+    add_row_of_three(0, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
+    add_row_of_three(1, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
+    add_row_of_three(2, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 3:
-        add_row_of_three(3, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(3, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 4:
-        add_row_of_three(4, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(4, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 5:
-        add_row_of_three(5, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(5, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 6:
-        add_row_of_three(6, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(6, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 7:
-        add_row_of_three(7, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(7, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 8:
-        add_row_of_three(8, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(8, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 9:
-        add_row_of_three(9, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(9, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 10:
-        add_row_of_three(10, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(10, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 11:
-        add_row_of_three(11, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(11, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
     if S * (R - 1) + 3 > 12:
-        add_row_of_three(12, R, O, V, S, inside, total, lines, line, w, edges, weight)
+        add_row_of_three(12, R, O, V, S, inside, total, lines, line, w, edges, weight, held)
 
 
 cdef inline void add_row_of_many(
@@ -342,7 +435,7 @@ cdef inline bint add_planes(
     cdef const uintptr_t* line = lines.line + S * top
     cdef int64_t plane
     for plane in range(band.planes):
-        if band.expects:
+        if band.expects and S * V <= 4:  # longer runs are foreseen by the processor
             expect_rows(
                 line[rows // 2] + (w + band.row * (rows - rows // 2)) * sizeof(real),
                 S * R, band.row * sizeof(real), S * V * sizeof(vector), False,
@@ -407,6 +500,7 @@ cdef struct Strips:
     int64_t count           # of all
     int64_t width           # elements of all together
     int64_t limit           # no whole one begins behind it: the last one rather shares elements with the one before it
+    int64_t last            # and none of one vector behind this one
     int64_t pace            # elements of input between neighbouring ones
     int64_t inside_first    # of the whole ones, those that read input alone, and the next one
     int64_t inside_last
@@ -423,14 +517,15 @@ cdef inline int64_t start_of(const Strips* strips, int64_t strip, int64_t lanes)
     """Elements before a strip."""
     if strip < strips.whole:
         return bounded(strip * strips.vectors * lanes, 0, strips.limit)
-    return (strips.whole * (strips.vectors - 1) + strip) * lanes
+    return bounded((strips.whole * (strips.vectors - 1) + strip) * lanes, 0, strips.last)
 
 
 cdef inline void store_rows(
     int first, int R, int V, bint whole, bint more, vector (*total)[BAND], const Band* band, const Lines* lines,
     real* sums, int64_t width,
 ) noexcept nogil:
-    """One channel's sums, added to what is there if there is `more`; of one vector, the first `width` elements."""
+    """One channel's sums, added to what is there if there is `more`. Of vectors that share no elements, the last one
+    may reach beyond the `width` of the row."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t step = band.row_step
     cdef int i, v
@@ -438,10 +533,10 @@ cdef inline void store_rows(
         if more:
             for v in range(V):
                 total[first + i][v] += (<vector*> (sums + vector_at(v, V, whole, lines, lanes)))[0]
-        if V == 1 and width < lanes:
-            store_part(sums, total[first + i][0], width)
-        else:
-            for v in range(V):
+        for v in range(V):
+            if v == V - 1 and (V == 1 or whole) and width < V * lanes:
+                store_part(sums + v * lanes, total[first + i][v], width - v * lanes)
+            else:
                 (<vector*> (sums + vector_at(v, V, whole, lines, lanes)))[0] = total[first + i][v]
         sums += step
 
@@ -455,7 +550,7 @@ cdef inline void add_strips(
     cdef vector total[BAND_SUMS][BAND]
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef int64_t lowest = bounded(band.rows_of_sums - R, 0, band.rows_of_sums)
-    cdef int64_t n, strip, w, top
+    cdef int64_t n, strip, w, width, top
     cdef bint more, below, whole = inside or S == 2
     cdef const Lines* lines = &strips.lines
     cdef vector* band_sums
@@ -466,8 +561,8 @@ cdef inline void add_strips(
         strip = n if n < strips.inside_first else n + inside_strips
         w = start_of(strips, strip, lanes)
         edges = strips.edges[edges_of(strips, strip)].lanes
-        if F == 3 and not inside and (S == 1 or V == 1):  # few enough for registers
-            for i in range(2 * F):
+        if F == 3 and not inside and (S == 1 or V == 1 or HOLDS_WEIGHTS and O == 1):  # few enough for registers
+            for i in range(2 * F if S == 1 else PAIR_EDGES + 2):
                 few[i] = edges[i]
             edges = few
         top = 0
@@ -475,6 +570,7 @@ cdef inline void add_strips(
         while below:
             band_sums = <vector*> (<real*> sums + w + top * band.row_step)
             more = not band.first
+            width = V * lanes if inside else strips.width - w
             if O > 1 and band.ahead:
                 for o in range(O):
                     expect_rows(
@@ -497,19 +593,19 @@ cdef inline void add_strips(
                 for i in range(R * O):
                     for v in range(V):
                         unmix(total[i][v])
-            store_rows(0, R, V, whole, more, total, band, lines, <real*> band_sums, strips.width - w)
+            store_rows(0, R, V, whole, more, total, band, lines, <real*> band_sums, width)
             if O > 1:
                 store_rows(
-                    R, R, V, whole, more, total, band, lines, <real*> band_sums + band.channel_step, strips.width - w
+                    R, R, V, whole, more, total, band, lines, <real*> band_sums + band.channel_step, width
                 )
             if O > 2:
                 store_rows(
                     2 * R, R, V, whole, more, total, band, lines, <real*> band_sums + 2 * band.channel_step,
-                    strips.width - w,
+                    width,
                 )
                 store_rows(
                     3 * R, R, V, whole, more, total, band, lines, <real*> band_sums + 3 * band.channel_step,
-                    strips.width - w,
+                    width,
                 )
             below = top < lowest
             top = bounded(top + R, 0, lowest)
@@ -523,12 +619,13 @@ cdef inline void add_to_band(
     cdef int64_t inside = strips.inside_last - strips.inside_first
     cdef int64_t whole = strips.whole - inside if strips.vectors > 1 else 0
     cdef int64_t others = strips.count - inside
+    cdef int rows = R // 2 if form == HALVED_THREE_BY_THREE and V > 2 else R
     if form != PLAIN and form != ALTERNATE:
         add_strips(
-            R, O, V, S, F, True, form, band, strips, strips.inside_first, strips.inside_last, 0, weight, x, sums
+            rows, O, V, S, F, True, form, band, strips, strips.inside_first, strips.inside_last, 0, weight, x, sums
         )
     if V > 1 and strips.vectors == V:
-        add_strips(R, O, V, S, F, False, form, band, strips, 0, whole, inside, weight, x, sums)
+        add_strips(rows, O, V, S, F, False, form, band, strips, 0, whole, inside, weight, x, sums)
     elif V > 2 and form != PLAIN and strips.vectors == 2:
         add_strips(R, O, 2, S, F, False, form, band, strips, 0, whole, 0, weight, x, sums)
     add_strips(R, O, 1, S, F, False, form, band, strips, whole, others, inside, weight, x, sums)
@@ -549,7 +646,7 @@ cdef void alternate(
 cdef void three_by_three(
     const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    add_to_band(BAND_ROWS, 1, BAND, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
+    add_to_band(BAND_ROWS, 1, SHORT_BAND, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
 
 
 cdef void five_columns(
@@ -573,7 +670,7 @@ cdef void any_size(
 cdef void halved(
     const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    add_to_band(BAND_ROWS, 1, BAND // 2, 2, 3, HALVED_THREE_BY_THREE, band, strips, weight, x, sums)
+    add_to_band(BAND_ROWS, 1, HALVED_BAND, 2, 3, HALVED_THREE_BY_THREE, band, strips, weight, x, sums)
 
 
 cdef void three_by_three_of_several(
@@ -603,11 +700,15 @@ cdef inline bint shares(const Band* band) noexcept nogil:
     return band.form != PLAIN and band.form != ALTERNATE
 
 
-cdef inline int64_t most_vectors(bint alternate, int64_t channels) noexcept nogil:
-    """Of a strip, so that its sums and what they take stay in registers; `alternate`: it takes every second column."""
+cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept nogil:
+    """Of a strip, so that its sums and what they take stay in registers."""
     if channels > 1:
         return 2
-    return BAND // 2 if alternate else BAND
+    if band.form == THREE_BY_THREE:
+        return SHORT_BAND
+    if halves(band):
+        return HALVED_BAND
+    return BAND // 2 if band.form == ALTERNATE else BAND
 
 
 cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips* strips) noexcept nogil:
@@ -628,22 +729,25 @@ cdef void cut_strips(
     the sums."""
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
-    cdef int64_t most = most_vectors(band.form == ALTERNATE or halves(band), channels)
+    cdef int64_t most = most_vectors(band, channels)
     cdef int64_t i
-    cdef bint shared
+    cdef bint short_rows
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
     strips.width = vectors * lanes
     if once:
-        # A strip's last vector may share some with the one before it
-        shared = S == 1 and shares(band)
-        strips.vectors = most if width >= most * lanes or shared and vectors == most else 1
-        if shared and 1 < vectors < most:
+        # A strip's last vector may share some with the one before it, or reach beyond the row
+        short_rows = shares(band)
+        strips.vectors = most if width >= most * lanes or short_rows and vectors == most else 1
+        if short_rows and 1 < vectors < most:
             strips.vectors = 2
         strips.whole = strips.count = (vectors + strips.vectors - 1) // strips.vectors
+        if vectors == (strips.whole - 1) * strips.vectors + 1:  # one vector is left over
+            strips.whole -= 1
         strips.width = width
     strips.limit = bounded(strips.width - strips.vectors * lanes, 0, strips.width)
+    strips.last = bounded(strips.width - lanes, 0, strips.width)
     strips.lines.last = bounded(strips.width - lanes, 0, (strips.vectors - 1) * lanes)
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.inside_first = strips.inside_last = 0

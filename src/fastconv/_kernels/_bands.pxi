@@ -111,6 +111,6 @@ cdef inline int64_t rows_together(
 ) noexcept nogil:
     """Image rows of the bands that a strip goes down at once: many where they are of few bytes, on the same lines."""
     cdef int64_t channels = (block.tile + block.tiles) * job.channel_tile
-    if not (shares(band) and job.to_output and block.tiles == 1 and channels <= job.o and bytes <= 2 * LINE):
+    if not (shares(band) and job.to_output and block.tiles == 1 and channels <= job.o and bytes <= 8 * LINE):
         return job.band_rows
     return job.band_rows * bounded((MOST_LINES // band.planes - band.height) // (2 * job.band_rows), 1, block.count[1])

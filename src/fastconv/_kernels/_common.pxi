@@ -23,6 +23,10 @@ cdef extern from "vector.h" nogil:
         DOT_TAPS
         BAND_ROWS
         BAND_SUMS
+        SHORT_BAND
+        HALVED_BAND
+        PAIR_EDGES
+        HOLDS_WEIGHTS
         MOST_LINES
         MOST_LANES
         PANELS
@@ -39,6 +43,7 @@ cdef extern from "vector.h" nogil:
     void prefetch_written(const void* address)
     void forget_loads()
     void keep_pointer(...)
+    void keep_vector(...)
     void broadcast(...)
     void multiply_add(...)
     void add_scalar(...)
@@ -61,6 +66,7 @@ cdef extern from "vector.h" nogil:
     void take_even(...)
     void take_odd(...)
     void take_mixed(...)
+    void take_next(...)
     void take_last(...)
     void unmix(...)
     void interleave(...)

@@ -22,7 +22,9 @@
  * NEAR_BYTES: of one thread's working memory, that second- and third-level caches serve at nearly the same speed;
  * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2;
+ * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2,
+ * and in one of a kernel of three by three SHORT_BAND, and HOLDS_WEIGHTS: whether its weights are in registers, too, and
+ * what a row of stride 2 reads is loaded once for all three columns;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
  * SPECTRA: rows of complex numbers that are summed at once, two sums each. */
 #if defined(__AVX512F__) /* 32 registers */
@@ -37,6 +39,8 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
+#define HOLDS_WEIGHTS 1
+#define HALVED_BAND 4
 #define BAND_CHANNELS 4
 #define DOTS 4
 #define MOST_DOTS 24
@@ -59,6 +63,8 @@
 #define STRIP3 3
 #define STRIP4 2
 #define BAND 2
+#define HOLDS_WEIGHTS 0
+#define HALVED_BAND 1
 #define BAND_CHANNELS 2
 #define DOTS 3
 #define MOST_DOTS 12
@@ -66,8 +72,10 @@
 #endif
 
 #define BAND_ROWS 6
+#define SHORT_BAND 2
 #define BAND_SUMS (2 * BAND_ROWS) /* rows of sums, of several channels */
 #define MOST_LINES 288 /* rows of input that a band reads: 64 planes of 4 are the most that a chain has */
+#define PAIR_EDGES 9 /* masks of a strip of stride 2 for each pair of columns */
 /* Pixels of a tile that runs along the channels, two vectors each. */
 #define CHANNELWISE_PIXELS 6
 /* Taps of one row of gradients that are summed at once. */
@@ -95,8 +103,10 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 #define forget_loads() __asm__ volatile("" ::: "memory")
 /* p stays in a register, rather than what others add to a common one */
 #define keep_pointer(p) __asm__ volatile("" : "+r"(p))
+/* v stays in a register: it is not loaded anew by each instruction that takes it */
+#define keep_vector(v) __asm__("" : "+v"(v))
 /* v = s in every lane */
-#define broadcast(v, s) ((v) = (__typeof__(v)){0} + (scalar_of(v))(s))
+#define broadcast(v, s) ((v) = (scalar_of(v))(s) - (__typeof__(v)){0})
 /* sum += s * v: the one way in which products are added up, tails included */
 #define multiply_add(sum, s, v) ((sum) += (scalar_of(sum))(s) * (v))
 /* v = the first `count` elements at p, at most a vector, and zeros; and the way back */
@@ -148,6 +158,17 @@ typedef int64_t lane_mask;
     bits_of(v) which; \
     for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) which[lane] = lane ^ 1; \
     (v) = __builtin_shuffle(v, which); \
+} while (0)
+#endif
+/* The lanes of `low` from the second one on, and the first one of `high` */
+#if defined(__AVX512F__)
+#define take_next(v, low, high) \
+    ((v) = (__typeof__(v))(sizeof((v)[0]) == 4 ? _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), 1) \
+                                               : _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), 1)))
+#else
+#define take_next(v, low, high) do { \
+    const int last = sizeof(v) / sizeof((v)[0]) - 1; \
+    for (int lane = 0; lane <= last; lane++) (v)[lane] = lane < last ? (low)[lane + 1] : (high)[0]; \
 } while (0)
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
