@@ -17,7 +17,7 @@ from ._tiles import TILES, Kind, form
 
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
-GROUPED = 1 << 12  # outputs of one channel each that several groups in a block have together, at most
+GROUPED = 1 << 15  # outputs of one channel each that several groups in a block have together, at most
 SHARES = 8  # blocks of a thread, at least
 NARROWER = (2, 3, 4)  # parts of a row where a dilation reaches far into the padding
 BAND_BLOCKS = (8, 16)  # rows of a block where several rows share what they stage
