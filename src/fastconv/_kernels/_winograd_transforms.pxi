@@ -156,46 +156,48 @@ cdef inline void load_columns(int points, int tile, const real* row, const real*
     if tile == 1:
         for j in range(points):
             x[j] = (<const vector*> (row + j))[0]
-    elif points == 5 and tile == 2:
-        take_even(x[0], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
-        take_odd(x[1], (<const vector*> row)[0], (<const vector*> (row + lanes))[0])
-        take_even(x[2], (<const vector*> (row + 2))[0], (<const vector*> (row + 2 + lanes))[0])
-        take_even(x[3], (<const vector*> between)[0], (<const vector*> (between + lanes))[0])
-        take_odd(x[4], (<const vector*> between)[0], (<const vector*> (between + lanes))[0])
     elif tile == 2:
-        for j in range(0, points, 2):
-            take_even(x[j], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
-            take_odd(x[j + 1], (<const vector*> (row + j))[0], (<const vector*> (row + j + lanes))[0])
+        take_second(row, x, x + 1)
+        for j in range(2, tile + 1 if points == 5 else points):
+            take_following(x[j - 2], row + 2 * lanes + j - 2, &x[j])
+        if points == 5:
+            take_second(between, x + 3, x + 4)
     else:
-        take_fourth(4, row, x)
-        take_fourth(1 if points == 5 or points == 9 else points - 4, row + 4, x + 4)
+        take_fourth(row, x)
+        for j in range(4, 6 if points == 6 else 5):
+            take_following(x[j - 4], row + 4 * lanes + j - 4, &x[j])
         if points == 9:
-            take_fourth(4, between, x + 5)
+            take_fourth(between, x + 5)
 
 
-cdef inline void take_fourth(int count, const real* row, vector* x) noexcept nogil:
-    """x[j] = every fourth element of the row from the j-th on, j < count."""
+cdef inline void take_second(const real* row, vector* even, vector* odd) noexcept nogil:
+    """Every second element of the row from the first on, and from the second on."""
+    cdef vector low = (<const vector*> row)[0]
+    cdef vector high = (<const vector*> row)[1]
+    keep_vector(low)
+    keep_vector(high)
+    take_even(even[0], low, high)
+    take_odd(odd[0], low, high)
+
+
+cdef inline void take_fourth(const real* row, vector* x) noexcept nogil:
+    """x[j] = every fourth element of the row from the j-th on, j < 4."""
     cdef int64_t lanes = sizeof(vector) // sizeof(real)
     cdef vector even[2]
     cdef vector odd[2]
-    cdef int half
-    for half in range(2):
-        take_even(
-            even[half],
-            (<const vector*> (row + 2 * half * lanes))[0],
-            (<const vector*> (row + (2 * half + 1) * lanes))[0],
-        )
-        take_odd(
-            odd[half],
-            (<const vector*> (row + 2 * half * lanes))[0],
-            (<const vector*> (row + (2 * half + 1) * lanes))[0],
-        )
+    take_second(row, even, odd)
+    take_second(row + 2 * lanes, even + 1, odd + 1)
     take_even(x[0], even[0], even[1])
-    if count > 1:
-        take_even(x[1], odd[0], odd[1])
-    if count > 2:
-        take_odd(x[2], even[0], even[1])
-        take_odd(x[3], odd[0], odd[1])
+    take_even(x[1], odd[0], odd[1])
+    take_odd(x[2], even[0], even[1])
+    take_odd(x[3], odd[0], odd[1])
+
+
+cdef inline void take_following(const vector taken, const real* rest, vector* x) noexcept nogil:
+    """What was taken, from its second element on, and the one that comes then."""
+    cdef vector last
+    load_part(last, rest, 1)
+    take_next(x[0], taken, last)
 
 
 cdef inline void store_columns(int tile, const vector* y, real* row, vector* as_vectors) noexcept nogil:

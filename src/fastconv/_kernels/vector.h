@@ -165,10 +165,16 @@ typedef int64_t lane_mask;
 #define take_next(v, low, high) \
     ((v) = (__typeof__(v))(sizeof((v)[0]) == 4 ? _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), 1) \
                                                : _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), 1)))
-#else
+#elif defined(__clang__)
 #define take_next(v, low, high) do { \
     const int last = sizeof(v) / sizeof((v)[0]) - 1; \
     for (int lane = 0; lane <= last; lane++) (v)[lane] = lane < last ? (low)[lane + 1] : (high)[0]; \
+} while (0)
+#else
+#define take_next(v, low, high) do { \
+    bits_of(v) which; \
+    for (int lane = 0; lane < (int)(sizeof(v) / sizeof((v)[0])); lane++) which[lane] = lane + 1; \
+    (v) = __builtin_shuffle(low, high, which); \
 } while (0)
 #endif
 #define take_even(v, low, high) take_alternate(v, low, high, 0)
