@@ -17,6 +17,7 @@ from ._tiles import TILES, Kind, form
 
 WORKSPACE = 1 << 20  # bytes of one thread that are aimed at: what a block needs should stay in the second-level cache
 PIXELS = (128, 256, 512, 1024, 2048)  # of a block
+WHOLE = 1 << 14  # outputs of one channel that may be one block of work
 GROUPED = 1 << 15  # outputs of one channel each that several groups in a block have together, at most
 SHARES = 8  # blocks of a thread, at least
 NARROWER = (2, 3, 4)  # parts of a row where a dilation reaches far into the padding
@@ -43,7 +44,8 @@ STORE_TURNED = 1.8  # or whose neighbours lie in other vectors, of eight lanes
 STORE_PIECE = 8.0  # starting a piece of an image row
 TILE = 25.0  # starting a tile
 ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
-BLOCK = 250.0  # starting a block
+BLOCK = 250.0  # starting a block,
+GROUP = 100.0  # and each group in it where there are several
 LINE = 64  # bytes
 # Fetching a line of weights, of those that a cache of so many bytes does not keep from one block to the next (the first
 # one: also of input that phases do not find there); of the second cache, which other programs use too, timed on an AVX2
@@ -237,7 +239,7 @@ def cheapest(shape, algorithm):
         for block in _blocks(shape)
         for kind in TILES[algorithm]
         for size in kind.sizes(shape, block)
-        for tiling in _tilings(shape.seen_as(kind), kind, size, block)
+        for tiling in _tilings(shape.seen_as(kind), kind, size, _whole_bands(shape, size, block))
     )
     return min(candidates, key=lambda tiling: tiling.cost)
 
@@ -248,6 +250,8 @@ def _blocks(shape):
     narrower = [ceil(w.out / parts) for parts in NARROWER] if shape.skips else []
     narrower = [width for width in narrower if live_taps(w, width) < 1]
     blocks = set()
+    if h.out * w.out <= WHOLE:
+        blocks.add((1, h.out, w.out))
     for pixels in PIXELS:
         width = balanced(w.out, pixels)
         height = balanced(h.out, max(1, pixels // width)) if width == w.out else 1
@@ -256,16 +260,25 @@ def _blocks(shape):
     return sorted(blocks)
 
 
+def _whole_bands(shape, size, block):
+    """The block with as many rows as whole tiles have, if those are rows of the image."""
+    depth, height, width = block
+    return depth, min(shape.lines[1].out, ceil(height / size.image_rows) * size.image_rows), width
+
+
 def _tilings(shape, kind, size, block):
     """Tiles of one size in one block, with the channels cut into parts or not."""
     whole = Tiling(kind, *size, block, block_tiles=1)
     tiles = ceil(shape.o / whole.channel_tile)
     items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
+    if kind.row_wise:  # the last block has fewer bands
+        bands, of_block = (ceil(rows / size.image_rows) for rows in (shape.lines[1].out, block[1]))
+        items *= bands / of_block / ceil(bands / of_block)
     for block_tiles in {tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}:
         tiling = whole._replace(block_tiles=block_tiles)
         blocks = items * shape.phases * ceil(tiles / block_tiles)
-        rounds = (ceil(blocks / shape.threads) + (WAIT if shape.threads > 1 else 0)) / shape.phases
-        yield tiling._replace(cost=rounds * _block_cost(shape, tiling) * SECONDS)
+        turns = blocks if shape.threads == 1 else ceil(blocks / shape.threads) + WAIT
+        yield tiling._replace(cost=turns / shape.phases * _block_cost(shape, tiling) * SECONDS)
 
 
 def _block_cost(shape, tiling):
@@ -289,7 +302,8 @@ def _block_cost(shape, tiling):
         piece = PACK_PIECE + PACK_VECTOR * ceil(tiling.pixel_tile / width)
         pack = shape.c * shape.taps * pixel_tiles * pieces * piece
     excess = max(1.0, workspace(shape, tiling).total * shape.itemsize / WORKSPACE)
-    beside = BLOCK / block_groups(shape, tiling) + visit_cost(shape, tiling, stage)
+    groups = block_groups(shape, tiling)
+    beside = BLOCK / groups + (GROUP if groups > 1 else 0) + visit_cost(shape, tiling, stage)
     products = products_cost(shape, tiling, 1, tiles * excess)
     return beside + _stage_cost(shape, tiling, stage, width) + pack + products
 
