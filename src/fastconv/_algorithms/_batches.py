@@ -49,12 +49,15 @@ def pieces(axis_map, start, stop):
 
 
 def fill(target, x, pieces, value):
-    """The last three axes of `target` from those of `x`, piece by piece."""
-    for piece in product(*pieces):
+    """The last three axes of `target` from those of `x`, piece by piece.
+
+    In few calls: after each, threads wait for each other to go on in Python.
+    """
+    copied = [[piece for piece in axis if piece[1] is not None] for axis in pieces]
+    if copied != pieces:
+        target[...] = value
+    for piece in product(*copied):
         targets, sources = zip(*piece, strict=True)
-        if any(source is None for source in sources):
-            target[(..., *targets)] = value
-            continue
         part = x[(..., *(source if isinstance(source, slice) else slice(None) for source in sources))]
         for axis, source in enumerate(sources, start=-3):
             if not isinstance(source, slice):

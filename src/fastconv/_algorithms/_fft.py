@@ -256,7 +256,8 @@ class Task:
             target = staged[:, :, :, tile - tiles.start]
             start, stop = tile * step, min(tile * step + cut.points, line.read)
             fill(target, x, [*rows, pieces(line, start, stop)], value)
-            target[..., stop - start :] = 0
+            if stop - start < cut.points:
+                target[..., stop - start :] = 0
         return staged
 
     def run_directly(self, weight, bias, x, add, out):
