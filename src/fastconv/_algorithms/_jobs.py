@@ -93,7 +93,7 @@ def job(geometry, layout, shape, tiling, tables):
 def _form(shape, tiling):
     """How a band takes its taps."""
     if tiling.kind.shared:
-        return form(shape, tiling.channel_tile, shape.lines[1].stride)
+        return form(shape, tiling.channel_tile, shape.lines[1].stride).code
     return _isa.forward.ALTERNATE_FORM if tiling.kind.alternate else _isa.forward.PLAIN_FORM
 
 

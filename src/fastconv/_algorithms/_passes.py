@@ -216,7 +216,7 @@ def _block(geometry, threads=1):
     g, most = geometry, PANEL * threads
     width = balanced(max(1, g.out[2]), WIDTH)
     row = g.o * (g.size[2] if _whole_rows(g) else _read(g.stride[2], g.kernel[2], g.dilation[2], width))
-    band = _isa.forward.ROWS_OF_BAND[1]
+    band = _isa.forward.ROWS_OF_BAND
     height = min(g.out[1], ceil(balanced(max(1, g.out[1]), max(1, most // row)) / band) * band)
     depth = balanced(max(1, g.out[0]), max(1, most // (row * max(1, height))))
     return depth, height, width

@@ -68,42 +68,52 @@ def _strip_sizes(shape, block):
     return [Size(True, rows, strips[rows] * _isa.forward.LANES[shape.dtype])]
 
 
-def _band_size(shape, block, channels=1):
+def _band_size(shape, block, rows, channels=1):
     """Whole rows of the block."""
-    width, rows = _isa.forward.LANES[shape.dtype], _isa.forward.ROWS_OF_BAND[channels]
+    width = _isa.forward.LANES[shape.dtype]
     return Size(True, channels * rows, ceil(block[2] / width) * width, rows)
 
 
 def _band_sizes(shape, block):
-    return [_band_size(shape, block)]
+    return [_band_size(shape, block, _isa.forward.ROWS_OF_BAND)]
 
 
 def _sizes_of_form(shape, block, stride):
     """A band of one channel or several, if there is a form for it."""
     several = _isa.forward.CHANNELS_OF_BAND
     channels = 1 if 2 * shape.o <= several else several
-    return [] if form(shape, channels, stride) is None else [_band_size(shape, block, channels)]
+    found = form(shape, channels, stride)
+    return [] if found is None else [_band_size(shape, block, found.image_rows, channels)]
+
+
+class Form(NamedTuple):
+    """How a band takes the taps so that it shares what it loads, and its image rows."""
+
+    code: int
+    image_rows: int
 
 
 def form(shape, channels, stride):
-    """How a band of so many channels takes the taps so that it shares what it loads; None: in no way.
+    """That of a band of so many channels, or None.
 
     The first row of `_isa.forward.FORMS` that fits: form, stride, rows and columns of the kernel (0: any columns, or as
-    many rows as there are instances for), and most channels. A form of so many columns reads them side by side.
+    many rows as there are instances for), and image rows of one channel and of several (0: it is for one). A form of so
+    many columns reads them side by side.
     """
     _, h, w = shape.lines
     longest = _isa.forward.LONGEST_CHAIN
     near = w.dilation == 1 and w.stride == stride
     if h.stride != stride or h.dilation > 1 or max(h.kernel, w.kernel) > longest:
         return None
-    for code, step, rows, columns, most_channels in _isa.forward.FORMS:
+    for code, step, rows, columns, of_one, of_several in _isa.forward.FORMS:
+        image_rows = of_one if channels == 1 else of_several
         if (
             step == stride
-            and channels <= most_channels
-            and (h.kernel == rows if rows else h.kernel >= _isa.forward.ROWS_OF_BAND[channels] - 1)
+            and image_rows
+            and (h.kernel == rows if rows else h.kernel >= image_rows - 1)
             and (w.kernel == columns and near and h.kernel * w.kernel <= longest if columns else True)
         ):
-            return code
+            return Form(code, image_rows)
     return None
 
 

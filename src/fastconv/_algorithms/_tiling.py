@@ -398,7 +398,7 @@ def live(shape, tiling):
     if tiling.kind.channelwise or not shape.skips:
         return 1.0
     if tiling.kind.row_wise:
-        by_rows = tiling.kind.shared and form(shape, tiling.channel_tile, h.stride) == _isa.forward.ANY_FORM
+        by_rows = tiling.kind.shared and form(shape, tiling.channel_tile, h.stride).code == _isa.forward.ANY_FORM
         return live_taps(h, 1) if by_rows else 1.0
     within = tiling.block[2] % tiling.pixel_tile == 0
     rows = 1 if within else ceil(tiling.pixel_tile / tiling.block[2]) + 1

@@ -412,8 +412,12 @@ cdef inline void add_many_rows(
         add_row_of_many(0, 3, R, O, V, F, inside, 2, total, band, lines, line, w, edges, weight, sums)
         add_row_of_many(0, 4, R, O, V, F, inside, 3, total, band, lines, line, w, edges, weight, sums)
         add_row_of_many(0, 5, R, O, V, F, inside, 4, total, band, lines, line, w, edges, weight, sums)
+    if R > 6:
+        add_row_of_many(0, 6, R, O, V, F, inside, 5, total, band, lines, line, w, edges, weight, sums)
     for r in range(R - 1, height):
         add_row_of_many(0, R, R, O, V, F, inside, r, total, band, lines, line, w, edges, weight, sums)
+    if R > 6:
+        add_row_of_many(R - 6, R, R, O, V, F, inside, height + R - 7, total, band, lines, line, w, edges, weight, sums)
     if R > 3:
         add_row_of_many(R - 5, R, R, O, V, F, inside, height + R - 6, total, band, lines, line, w, edges, weight, sums)
         add_row_of_many(R - 4, R, R, O, V, F, inside, height + R - 5, total, band, lines, line, w, edges, weight, sums)
@@ -646,7 +650,7 @@ cdef void alternate(
 cdef void three_by_three(
     const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    add_to_band(BAND_ROWS, 1, SHORT_BAND, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
+    add_to_band(TALL_ROWS, 1, SHORT_BAND, 1, 3, THREE_BY_THREE, band, strips, weight, x, sums)
 
 
 cdef void five_columns(
@@ -658,7 +662,7 @@ cdef void five_columns(
 cdef void seven_columns(
     const Band* band, const Strips* strips, const real* weight, const real* x, vector* sums
 ) noexcept nogil:
-    add_to_band(BAND_ROWS, 1, BAND, 1, 7, SEVEN_COLUMNS, band, strips, weight, x, sums)
+    add_to_band(TALL_ROWS, 1, TALL_BAND, 1, 7, SEVEN_COLUMNS, band, strips, weight, x, sums)
 
 
 cdef void any_size(
@@ -706,6 +710,8 @@ cdef inline int64_t most_vectors(const Band* band, int64_t channels) noexcept no
         return 2
     if band.form == THREE_BY_THREE:
         return SHORT_BAND
+    if band.form == SEVEN_COLUMNS:
+        return TALL_BAND
     if halves(band):
         return HALVED_BAND
     return BAND // 2 if band.form == ALTERNATE else BAND

@@ -24,6 +24,8 @@ cdef extern from "vector.h" nogil:
         BAND_ROWS
         BAND_SUMS
         SHORT_BAND
+        TALL_ROWS
+        TALL_BAND
         HALVED_BAND
         PAIR_EDGES
         HOLDS_WEIGHTS

@@ -73,14 +73,14 @@ cdef block_function _spectra_float64 = spectra_float64
 MOST_PANELS = PANELS
 NEAR_MEMORY = NEAR_BYTES
 CHANNELS_OF_BAND = BAND_CHANNELS  # or one
-ROWS_OF_BAND = {1: BAND_ROWS, BAND_CHANNELS: BAND_ROWS // 2}  # output channels → image rows
-# form of a band that shares what it loads, stride, rows and columns of the kernel, most output channels
+ROWS_OF_BAND = BAND_ROWS  # of one that does not share what it loads
+# form of a band that shares it, stride, rows and columns of the kernel, image rows of one output channel and of several
 FORMS = (
-    (THREE_BY_THREE, 1, 3, 3, BAND_CHANNELS),
-    (FIVE_COLUMNS, 1, 0, 5, 1),
-    (SEVEN_COLUMNS, 1, 0, 7, 1),
-    (ANY_SIZE, 1, 0, 0, BAND_CHANNELS),
-    (HALVED_THREE_BY_THREE, 2, 3, 3, BAND_CHANNELS),
+    (THREE_BY_THREE, 1, 3, 3, TALL_ROWS, BAND_ROWS // 2),
+    (FIVE_COLUMNS, 1, 0, 5, BAND_ROWS, 0),
+    (SEVEN_COLUMNS, 1, 0, 7, TALL_ROWS, 0),
+    (ANY_SIZE, 1, 0, 0, BAND_ROWS, BAND_ROWS // 2),
+    (HALVED_THREE_BY_THREE, 2, 3, 3, BAND_ROWS, BAND_ROWS // 2),
 )
 PLAIN_FORM = PLAIN
 ANY_FORM = ANY_SIZE

@@ -22,9 +22,11 @@
  * NEAR_BYTES: of one thread's working memory, that second- and third-level caches serve at nearly the same speed;
  * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
- * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2,
- * and in one of a kernel of three by three SHORT_BAND, and HOLDS_WEIGHTS: whether its weights are in registers, too, and
- * what a row of stride 2 reads is loaded once for all three columns;
+ * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2;
+ * TALL_ROWS: image rows of bands of three by three taps, with SHORT_BAND vectors, and of seven columns, with TALL_BAND;
+ * HALVED_BAND: vectors of those of stride 2;
+ * HOLDS_WEIGHTS: whether the weights of three by three taps are in registers, too, and what a row of stride 2 reads is
+ * loaded once for all three columns;
  * MOST_DOTS: most sums of products of two vectors at once, of at most DOTS rows with as many taps;
  * SPECTRA: rows of complex numbers that are summed at once, two sums each. */
 #if defined(__AVX512F__) /* 32 registers */
@@ -39,6 +41,8 @@
 #define STRIP3 8
 #define STRIP4 6
 #define BAND 4
+#define TALL_ROWS 7
+#define TALL_BAND 3
 #define HOLDS_WEIGHTS 1
 #define HALVED_BAND 4
 #define BAND_CHANNELS 4
@@ -63,6 +67,8 @@
 #define STRIP3 3
 #define STRIP4 2
 #define BAND 2
+#define TALL_ROWS 6
+#define TALL_BAND 2
 #define HOLDS_WEIGHTS 0
 #define HALVED_BAND 1
 #define BAND_CHANNELS 2
