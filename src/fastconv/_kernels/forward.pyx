@@ -6,6 +6,8 @@ Import the module only where the level can run.
 """
 
 include "_common.pxi"
+include "_band_input.pxi"
+include "_band_products.pxi"
 include "_band.pxi"
 include "_finish.pxi"
 include "_pack.pxi"
