@@ -272,7 +272,7 @@ def _tilings(shape, kind, size, block):
     tiles = ceil(shape.o / whole.channel_tile)
     items = shape.n * shape.groups * prod(ceil(line.out / part) for line, part in zip(shape.lines, block, strict=True))
     if kind.row_wise:  # the last block has fewer bands
-        bands, of_block = (ceil(rows / size.image_rows) for rows in (shape.lines[1].out, block[1]))
+        bands, of_block = (max(1, ceil(rows / size.image_rows)) for rows in (shape.lines[1].out, block[1]))
         items *= bands / of_block / ceil(bands / of_block)
     for block_tiles in {tiles, *(balanced(tiles, max(1, tiles // parts)) for parts in (2, 4, 8, 16))}:
         tiling = whole._replace(block_tiles=block_tiles)

@@ -110,7 +110,11 @@ typedef int64_t vint64 __attribute__((vector_size(BYTES), aligned(8), may_alias)
 /* p stays in a register, rather than what others add to a common one */
 #define keep_pointer(p) __asm__ volatile("" : "+r"(p))
 /* v stays in a register: it is not loaded anew by each instruction that takes it */
+#if defined(__x86_64__)
 #define keep_vector(v) __asm__("" : "+v"(v))
+#else
+#define keep_vector(v) ((void)(v))
+#endif
 /* v = s in every lane */
 #define broadcast(v, s) ((v) = (scalar_of(v))(s) - (__typeof__(v)){0})
 /* sum += s * v: the one way in which products are added up, tails included */
