@@ -137,7 +137,8 @@ cdef inline void add_to_band(
     int R, int O, int V, int S, int F, Form form, const Band* band, const Strips* strips,
     const real* weight, const real* x, vector* sums,
 ) noexcept nogil:
-    """The strips inside, the other whole ones, and those of one vector."""
+    """The strips inside, the other whole ones, and those of one vector. Of four vectors of stride 2, half as many rows
+    fit into the registers."""
     cdef int64_t inside = strips.inside_last - strips.inside_first
     cdef int64_t whole = strips.whole - inside if strips.vectors > 1 else 0
     cdef int64_t others = strips.count - inside
@@ -249,22 +250,21 @@ cdef inline void find_inside(const Band* band, int64_t S, int64_t lanes, Strips*
 cdef void cut_strips(
     const Band* band, int64_t channels, int64_t width, int64_t lanes, bint once, Strips* strips, vector* as_vectors
 ) noexcept nogil:
-    """Cut rows of so many elements; `once`: by whole strips alone, which may share some, for no other chain is added to
-    the sums."""
+    """Cut rows of so many elements. `once`: no other chain is added to the sums, so that strips may share some; the
+    last one ends with the row, and is of one vector if that is all that is left over."""
     cdef int64_t S = 2 if halves(band) else 1
     cdef int64_t vectors = (width + lanes - 1) // lanes
     cdef int64_t most = most_vectors(band, channels)
     cdef int64_t i
-    cdef bint short_rows
+    cdef bint shared = shares(band)
     strips.vectors = most
     strips.whole = vectors // most
     strips.count = strips.whole + vectors - strips.whole * most
     strips.width = vectors * lanes
     if once:
         # A strip's last vector may share some with the one before it, or reach beyond the row
-        short_rows = shares(band)
-        strips.vectors = most if width >= most * lanes or short_rows and vectors == most else 1
-        if short_rows and 1 < vectors < most:
+        strips.vectors = most if width >= most * lanes or shared and vectors == most else 1
+        if shared and 1 < vectors < most:
             strips.vectors = 2
         strips.whole = strips.count = (vectors + strips.vectors - 1) // strips.vectors
         if vectors == (strips.whole - 1) * strips.vectors + 1:  # one vector is left over
@@ -275,7 +275,7 @@ cdef void cut_strips(
     strips.lines.last = bounded(strips.width - lanes, 0, (strips.vectors - 1) * lanes)
     strips.pace = 2 if S == 2 or band.form == ALTERNATE else 1
     strips.inside_first = strips.inside_last = 0
-    if not shares(band):
+    if not shared:
         return
     set_columns(band, &strips.lines)
     if strips.vectors == most and strips.width >= most * lanes:

@@ -31,13 +31,13 @@ cdef inline void add_column(
 
 
 cdef inline void add_held(
-    int r, int j, int low, int high, int V, int S, vector (*total)[BAND], const vector* operand, const vector* held
+    int r, int j, int low, int high, int V, vector (*total)[BAND], const vector* operand, const vector* held
 ) noexcept nogil:
-    """Column j of row r of a kernel of three by three, whose weights are vectors in registers."""
+    """Column j of a row of stride 1, times the rows of a kernel of three by three whose weights are in registers."""
     cdef int i, v
     for i in range(low, high):
         for v in range(V):
-            total[i][v] += held[3 * (r - i * S) + j] * operand[v]
+            total[i][v] += held[3 * (r - i) + j] * operand[v]
 
 
 cdef inline void add_held_half(
@@ -63,6 +63,7 @@ cdef inline void add_held_row(
     int r, int low, int high, int V, int S, bint inside, vector (*total)[BAND], const real* row, const vector* held,
     const Lines* lines, const lane_mask* edges,
 ) noexcept nogil:
+    """All columns of a row, with the weights in registers."""
     cdef vector operand[3][BAND]
     if S == 2:
         load_halves(0, V, inside, operand[0], operand[1], row, edges)
@@ -76,9 +77,9 @@ cdef inline void add_held_row(
     load_column(V, 3, inside, operand[0], row, lines, edges, 0)
     load_column(V, 3, inside, operand[1], row, lines, edges, 1)
     load_column(V, 3, inside, operand[2], row, lines, edges, 2)
-    add_held(r, 0, low, high, V, S, total, operand[0], held)
-    add_held(r, 1, low, high, V, S, total, operand[1], held)
-    add_held(r, 2, low, high, V, S, total, operand[2], held)
+    add_held(r, 0, low, high, V, total, operand[0], held)
+    add_held(r, 1, low, high, V, total, operand[1], held)
+    add_held(r, 2, low, high, V, total, operand[2], held)
 
 
 cdef inline void add_row_of_three(
