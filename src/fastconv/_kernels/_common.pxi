@@ -34,6 +34,7 @@ cdef extern from "vector.h" nogil:
         PANELS
         NEAR_BYTES
         PRODUCTS
+        PRODUCTS_BY_TABLES
         AHEAD
         LINE
         SQUARE

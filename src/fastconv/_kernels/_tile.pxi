@@ -105,6 +105,7 @@ cdef inline void tile_of(
     cdef const char* ahead = <const char*> work.ahead
     cdef bint first = work.first
     cdef int width = vectors * sizeof(vector) // sizeof(real)
+    cdef int products = PRODUCTS_BY_TABLES if place == BY_TABLES else PRODUCTS
     cdef int i, v
     cdef int64_t k = 0, stop, turns, target_step
     cdef const char* last
@@ -114,19 +115,19 @@ cdef inline void tile_of(
         for i in range(m):
             for v in range(vectors):
                 broadcast(total[i][v], 0)
-        if PRODUCTS > 1:
-            turns = (stop - k) // PRODUCTS
-            last = ahead + turns * PRODUCTS * AHEAD
+        if products > 1:
+            turns = (stop - k) // products
+            last = ahead + turns * products * AHEAD
             while ahead != last:
-                add_to_tile(PRODUCTS, m, vectors, place, work, k, factors, operands, ahead, total)
-                ahead += PRODUCTS * AHEAD
+                add_to_tile(products, m, vectors, place, work, k, factors, operands, ahead, total)
+                ahead += products * AHEAD
                 if place == BY_TABLES:
-                    k += PRODUCTS
+                    k += products
                 else:
-                    operands += PRODUCTS * width
-                    factors += factors_of(PRODUCTS, m, place, work)
+                    operands += products * width
+                    factors += factors_of(products, m, place, work)
             if place != BY_TABLES:
-                k += turns * PRODUCTS
+                k += turns * products
         while k < stop:
             add_to_tile(1, m, vectors, place, work, k, factors, operands, ahead, total)
             k += 1

@@ -20,7 +20,8 @@
 /* BYTES of a register; a tile has up to ROWS rows of two vectors: 2 * ROWS sums, two vectors and a factor in registers.
  * PANELS: packed panels of pixels that are made at once: a part of the second-level cache, and long reads;
  * NEAR_BYTES: of one thread's working memory, that second- and third-level caches serve at nearly the same speed;
- * PRODUCTS: products that a tile adds in one turn of its loop, and AHEAD: bytes that it prefetches for each of them;
+ * PRODUCTS: products that a tile adds in one turn of its loop, PRODUCTS_BY_TABLES where it finds them by tables, and
+ * AHEAD: bytes that it prefetches for each of them;
  * STRIPn: vectors in a tile of n channels that runs along a row of the image;
  * BAND: most vectors in one of BAND_ROWS image rows of one output channel; in one of half as many of BAND_CHANNELS, 2;
  * TALL_ROWS: image rows of bands of three by three taps, with SHORT_BAND vectors, and of seven columns, with TALL_BAND;
@@ -34,7 +35,8 @@
 #define ROWS 14
 #define PANELS 8
 #define NEAR_BYTES (5 << 19)
-#define PRODUCTS 1
+#define PRODUCTS 2
+#define PRODUCTS_BY_TABLES 1
 #define AHEAD 64
 #define STRIP1 8
 #define STRIP2 8
@@ -53,10 +55,12 @@
 #ifdef __AVX2__
 #define BYTES 32
 #define PRODUCTS 4
+#define PRODUCTS_BY_TABLES 4
 #define AHEAD 32
 #else
 #define BYTES 16
 #define PRODUCTS 1
+#define PRODUCTS_BY_TABLES 1
 #define AHEAD 64
 #endif
 #define ROWS 6
