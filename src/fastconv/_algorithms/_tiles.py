@@ -48,11 +48,11 @@ def even_rows(count, most):
 
 
 def _both_roles(shape, block):
-    """Either role; pixels as rows also so that no tile lies on two rows of the image."""
+    """Either role; pixels as rows also so that no tile lies on two rows of the image, if that leaves it large."""
     lanes, most = 2 * _isa.forward.LANES[shape.dtype], _isa.forward.TILE_ROWS
-    dividing = max(rows for rows in range(1, most + 1) if block[2] % rows == 0)
-    pixels = sorted({even_rows(block[1] * block[2], most), dividing})
-    return [Size(True, even_rows(shape.o, most), lanes), *(Size(False, rows, lanes) for rows in pixels)]
+    even = even_rows(block[1] * block[2], most)
+    pixels = {even, *(rows for rows in range(min(even, most // 2 + 1), most + 1) if block[2] % rows == 0)}
+    return [Size(True, even_rows(shape.o, most), lanes), *(Size(False, rows, lanes) for rows in sorted(pixels))]
 
 
 def _pointwise_sizes(shape, block):
