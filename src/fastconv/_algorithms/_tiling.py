@@ -41,7 +41,8 @@ PACK_VECTOR = 2.5  # copying one vector of it
 STORE_VECTOR = 2.0  # finishing one vector of output
 STORE_ELEMENT = 1.0  # one element that does not lie beside its neighbour
 STORE_TURNED = 1.8  # or whose neighbours lie in other vectors, of eight lanes
-STORE_PIECE = 8.0  # starting a piece of an image row
+STORE_PIECE = 8.0  # starting a piece of an image row,
+FAR_PIECE = 16.0  # of an output that no cache keeps
 TILE = 25.0  # starting a tile
 ROWS_VECTOR = 35.0  # and each vector of one whose rows are image rows
 BLOCK = 250.0  # starting a block,
@@ -361,7 +362,8 @@ def _store_cost(shape, tiling, stage, width):
     if tiling.kind.row_wise and shape.chains == 1:
         return 0  # summed where the output is to lie
     pieces = tiling.tile_rows * (1 + tiling.pixel_tile / stage.row if tiling.lanes_are_pixels else 1)
-    return STORE_VECTOR * outputs / width + STORE_PIECE * pieces
+    piece = STORE_PIECE + (FAR_PIECE if is_far(shape, shape.o, "out") else 0)
+    return STORE_VECTOR * outputs / width + piece * pieces
 
 
 def in_place(shape, tiling):
