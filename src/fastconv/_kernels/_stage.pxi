@@ -99,7 +99,7 @@ cdef void stage(
                 for run_w in range(w.runs):
                     locate_run(w, block.first[2], block.count[2], run_w, &columns)
                     stage_plane[real, vector](
-                        job, block, &columns, plane,
+                        job, block, &columns, run_w == 0, plane,
                         <vector*> (
                             <real*> staged + c * job.plane + (<const int64_t*> job.run_start)[run_w]
                             + (slot + i) * job.axis[1].staged * job.row
@@ -109,43 +109,61 @@ cdef void stage(
 
 
 cdef void stage_plane(
-    const Job* job, const Block* block, const Run* columns, const real* plane, vector* target
+    const Job* job, const Block* block, const Run* columns, bint expects, const real* plane, vector* target
 ) noexcept nogil:
-    """One run of columns of one channel at one depth (NULL: all constant): its rows in ascending order."""
+    """One run of columns of one channel at one depth (NULL: all constant): its rows in ascending order.
+
+    What holds for all rows is found before: each store of a vector may change what a pointer leads to.
+    """
     cdef const Axis* h = &job.axis[1]
-    cdef int64_t run, j, line
+    cdef const Axis* w = &job.axis[2]
+    cdef Run across = columns[0]
+    cdef int64_t length = across.high - across.low
+    cdef int64_t inside = (across.origin + across.low * w.step - w.before) * w.x
+    cdef int64_t step = w.step * w.x
+    cdef int64_t h_x = h.x, h_stride = h.stride, row = job.row
+    # The same row of the next channel: rows are too short for processors to foresee them
+    cdef int64_t ahead = inside + job.x_c if expects and w.x == 1 and job.c > 1 else 0
+    cdef int64_t bytes = length * step * sizeof(real) if ahead else 0
+    cdef bint constant = w.constant
+    cdef real value = <real> job.padding_value
+    cdef int64_t run, j, line, first
     cdef real* to = <real*> target
+    cdef const real* source
     cdef Run rows
     for run in range(h.runs):
         locate_run(h, block.first[1], block.count[1], run, &rows)
+        first = rows.origin - h.before
         for j in range(rows.count):
-            line = rows.origin + j * h.stride - h.before
+            line = first + j * h_stride
             if j < rows.low or j >= rows.high:
-                line = source_of(h, line + h.before)
+                line = source_of(h, rows.origin + j * h_stride)
             if plane == NULL or line < 0:
-                fill_row(<vector*> (to + j * job.row), <real> job.padding_value, columns.count)
+                fill_row(<vector*> to, value, across.count)
             else:
-                stage_row[real, vector](job, columns, plane + line * h.x, <vector*> (to + j * job.row))
-        to += run_count(h, run) * job.row
+                source = plane + line * h_x
+                expect_rows(<uintptr_t> (source + ahead), 1, 0, bytes, False)
+                if constant:  # in whole vectors, of which the next copy overwrites what is too much
+                    fill_row(<vector*> to, value, across.low)
+                load_row(<vector*> (to + across.low), source + inside, step, length)
+                if constant:
+                    fill_row(<vector*> (to + across.high), value, across.count - across.high)
+                else:
+                    fill_border[real](job, &across, 0, across.low, source, to)
+                    fill_border[real](job, &across, across.high, across.count, source, to)
+            to += row
+        to += (run_count(h, run) - rows.count) * row
 
 
-cdef inline void stage_row(const Job* job, const Run* columns, const real* row, vector* target) noexcept nogil:
+cdef void fill_border(
+    const Job* job, const Run* columns, int64_t first, int64_t last, const real* row, real* target
+) noexcept nogil:
+    """Columns outside of the input, by their map."""
     cdef const Axis* w = &job.axis[2]
-    cdef const real* inside = row + (columns.origin + columns.low * w.step - w.before) * w.x
-    cdef real* to = <real*> target
-    cdef int64_t a
-    if w.x == 1 and job.c > 1:  # the same row of the next channel: rows are too short for processors to foresee them
-        expect_rows(<uintptr_t> (inside + job.x_c), 1, 0, (columns.high - columns.low) * w.step * sizeof(real), False)
-    if w.constant:  # in whole vectors, of which the next copy overwrites what is too much
-        fill_row(target, <real> job.padding_value, columns.low)
-        load_row(<vector*> (to + columns.low), inside, w.step * w.x, columns.high - columns.low)
-        fill_row(<vector*> (to + columns.high), <real> job.padding_value, columns.count - columns.high)
-    else:
-        load_row(<vector*> (to + columns.low), inside, w.step * w.x, columns.high - columns.low)
-        for a in range(columns.low):
-            to[a] = border(job, w, row, columns.origin + a * w.step)
-        for a in range(columns.high, columns.count):
-            to[a] = border(job, w, row, columns.origin + a * w.step)
+    cdef int64_t a, position
+    for a in range(first, last):
+        position = source_of(w, columns.origin + a * w.step)
+        target[a] = <real> job.padding_value if position < 0 else row[position * w.x]
 
 
 cdef inline void expect_block(
@@ -164,13 +182,8 @@ cdef inline void expect_block(
 
 
 cdef inline int64_t steps(int64_t distance, int64_t stride) noexcept nogil:
-    """Steps of `stride` that reach `distance`, rounded up."""
-    return distance if stride == 1 else (distance + stride - 1) // stride
-
-
-cdef inline real border(const Job* job, const Axis* axis, const real* row, int64_t padded) noexcept nogil:
-    cdef int64_t position = source_of(axis, padded)
-    return <real> job.padding_value if position < 0 else row[position * axis.x]
+    """Steps of `stride` that reach `distance`, rounded up; none where it is negative."""
+    return distance if stride == 1 else 0 if distance < 0 else quotient(distance + stride - 1, stride)
 
 
 cdef inline bint lies_outside(const Axis* axis, int64_t first, int64_t last, int64_t tap) noexcept nogil:
