@@ -55,3 +55,21 @@ def test_dilations_that_reach_far_into_the_padding(size, dilation, dtype, algori
     arguments = {"padding": "same", "dilation": dilation}
     expected = fastconv.conv2d(x, weight, **arguments, algorithm="reference")
     np.testing.assert_array_equal(fastconv.plan(weight, **arguments, algorithm=algorithm)(x), expected)
+
+
+@pytest.mark.parametrize("algorithm", COMPILED)
+@pytest.mark.parametrize("gaps", [(0, 0, 0, 0), (1, 1, 3, 0), (1, 1, 3, 1)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("out_channels", [32, 40, 64])
+@pytest.mark.parametrize("size", [(5, 3), (14, 14), (9, 40), (7, 7), (2, 17)], ids=str)
+def test_tiles_along_channels(size, out_channels, stride, dtype, gaps, algorithm):
+    x = integers((2, *size, 5), dtype, 0)
+    weight, bias = integers((out_channels, 5, 3, 3), dtype, 1), integers((out_channels,), dtype, 2)
+    arguments = {"padding": 1, "stride": stride, "activation": "relu", "data_format": "channels_last"}
+    expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
+    out, memory = surrounded(expected.shape, dtype, gaps)
+    fastconv.plan(weight, bias, **arguments, algorithm=algorithm)(x, out)
+    np.testing.assert_array_equal(out, expected)
+    out[...] = CANARY
+    np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))

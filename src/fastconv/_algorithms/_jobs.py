@@ -154,9 +154,7 @@ def _to_output(layout, shape, tiling):
     in_rows = tiling.kind.row_wise or tiling.kind.channelwise
     if (in_rows and shape.chains > 1) or layout.add or (layout.bias and any(layout.bias[1:])):
         return False
-    if tiling.lanes_are_pixels:
-        return shape.lines[2].y == 1
-    return (tiling.kind.channelwise or tiling.kind.pointwise) and shape.y_o == 1
+    return (shape.lines[2].y if tiling.lanes_are_pixels else shape.y_o) == 1
 
 
 def last_element(geometry, strides):

@@ -72,9 +72,9 @@ cdef void place(
         w += tile.w
     else:
         panel.pixels = <uintptr_t> (base + pixel)
-        panel.in_output = job.to_output and pixels == job.tile_lanes
+        panel.in_output = job.to_output and pixels == job.pixel_tile
         if panel.in_output:
-            panel.in_output = next_piece(tile, &lane, &h, &w) == job.tile_lanes or (
+            panel.in_output = next_piece(tile, &lane, &h, &w) == pixels or (
                 row == tile.width and job.axis[1].y == row * job.axis[2].y
             )
     if panel.in_output:
