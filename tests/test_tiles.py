@@ -20,6 +20,16 @@ def surrounded(shape, dtype, gaps):
     return memory[64:-64].reshape(sizes)[inner], memory
 
 
+def check_within(gaps, algorithm, x, weight, bias, **arguments):
+    """The reference's bits, and canaries where they were."""
+    expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
+    out, memory = surrounded(expected.shape, expected.dtype, gaps)
+    fastconv.plan(weight, bias, **arguments, algorithm=algorithm)(x, out)
+    np.testing.assert_array_equal(out, expected)
+    out[...] = CANARY
+    np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+
+
 @pytest.mark.parametrize("algorithm", COMPILED)
 @pytest.mark.parametrize("gaps", GAPS.values(), ids=GAPS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -30,12 +40,7 @@ def test_depthwise_on_few_pixels(size, kernel, dtype, gaps, algorithm):
     x = integers((2, channels, *size), dtype, 0)
     weight, bias = integers((channels, 1, kernel, kernel), dtype, 1), integers((channels,), dtype, 2)
     arguments = {"padding": "same", "groups": channels, "activation": "relu"}
-    expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
-    out, memory = surrounded(x.shape, dtype, gaps)
-    fastconv.plan(weight, bias, **arguments, algorithm=algorithm)(x, out)
-    np.testing.assert_array_equal(out, expected)
-    out[...] = CANARY
-    np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+    check_within(gaps, algorithm, x, weight, bias, **arguments)
 
 
 @pytest.mark.parametrize("algorithm", COMPILED)
@@ -67,9 +72,4 @@ def test_tiles_along_channels(size, out_channels, stride, dtype, gaps, algorithm
     x = integers((2, *size, 5), dtype, 0)
     weight, bias = integers((out_channels, 5, 3, 3), dtype, 1), integers((out_channels,), dtype, 2)
     arguments = {"padding": 1, "stride": stride, "activation": "relu", "data_format": "channels_last"}
-    expected = fastconv.conv2d(x, weight, bias, **arguments, algorithm="reference")
-    out, memory = surrounded(expected.shape, dtype, gaps)
-    fastconv.plan(weight, bias, **arguments, algorithm=algorithm)(x, out)
-    np.testing.assert_array_equal(out, expected)
-    out[...] = CANARY
-    np.testing.assert_array_equal(memory, np.full_like(memory, CANARY))
+    check_within(gaps, algorithm, x, weight, bias, **arguments)
