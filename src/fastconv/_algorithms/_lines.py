@@ -146,6 +146,7 @@ class Stage(NamedTuple):
     row: int  # elements from one row to the next
 
     @classmethod
+    @lru_cache(256)  # the estimates ask for a few of them over and over
     def of(cls, lines, block, aligned=False, alternate=False):
         d, h, w = (
             runs(line.kernel, line.dilation, line.stride, part, line.reach)

@@ -89,7 +89,8 @@ class Shape(NamedTuple):
 
     @property
     def taps(self):
-        return prod(line.kernel for line in self.lines)
+        depth, height, width = self.lines
+        return depth.kernel * height.kernel * width.kernel
 
     @property
     def itemsize(self):
