@@ -117,7 +117,7 @@ class Runs(NamedTuple):
         return (np.cumsum(self.counts) - self.counts)[self.run] + self.shift
 
 
-@lru_cache(64)
+@lru_cache(16)
 def runs(kernel, dilation, stride, block, reach=0):
     """Those of the taps, and of `reach` more."""
     positions = np.arange(kernel + reach) * dilation
@@ -146,7 +146,7 @@ class Stage(NamedTuple):
     row: int  # elements from one row to the next
 
     @classmethod
-    @lru_cache(256)  # the estimates ask for a few of them over and over
+    @lru_cache(8)  # the estimates ask for a few of them over and over
     def of(cls, lines, block, aligned=False, alternate=False):
         d, h, w = (
             runs(line.kernel, line.dilation, line.stride, part, line.reach)
