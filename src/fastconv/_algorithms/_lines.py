@@ -117,7 +117,7 @@ class Runs(NamedTuple):
         return (np.cumsum(self.counts) - self.counts)[self.run] + self.shift
 
 
-@lru_cache(16)
+@lru_cache(16)  # few, for those of a million taps hold 16 MB
 def runs(kernel, dilation, stride, block, reach=0):
     """Those of the taps, and of `reach` more."""
     positions = np.arange(kernel + reach) * dilation
